@@ -1,0 +1,91 @@
+//! What the author of a store writes so that the suite can run over it.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+
+use crate::{EndpointStore, transact::Retry};
+
+/// Makes fresh stores, one for each case.
+#[async_trait]
+pub trait Fixture: Send + Sync {
+    /// Makes a store that holds nothing, not even a history.
+    async fn fresh(&self) -> Box<dyn Stage>;
+
+    /// Says which [`Ability`] its stages lack, and why. A case that needs one of these fails unless the stage then
+    /// answers [`NotStageable`], and one that needs another fails if it does.
+    fn lacks(&self) -> &'static [(Ability, &'static str)] {
+        &[]
+    }
+
+    /// The longest time that one call may take, and one change from a handle to another.
+    fn patience(&self) -> Duration {
+        Duration::from_secs(30)
+    }
+
+    /// How the suite's transactions are retried.
+    fn retry(&self) -> Retry {
+        Retry {
+            base: Duration::from_millis(20),
+            cap: Duration::from_secs(2),
+            deadline: Some(4 * self.patience()),
+        }
+    }
+
+    /// Tells that calls may fail at any time, as with injected faults. The suite then asks again where it else fails.
+    fn is_flaky(&self) -> bool {
+        false
+    }
+}
+
+/// One store, and what befalls it.
+#[async_trait]
+pub trait Stage: Send + Sync {
+    /// Opens a further handle, as another host would: with a state directory of its own.
+    async fn open(&self) -> Arc<dyn EndpointStore>;
+
+    /// Puts raw content under a raw name behind the store's back, as a new revision.
+    async fn plant(&self, _name: &[u8], _bytes: &[u8]) -> Staged {
+        Err(NotStageable)
+    }
+
+    /// Makes all revisions but the newest unknown, or all of them; records stay.
+    async fn lose_history(&self) -> Staged {
+        Err(NotStageable)
+    }
+
+    /// Makes the store unreachable for all handles.
+    async fn go_away(&self) -> Staged {
+        Err(NotStageable)
+    }
+
+    /// Makes the store reachable again.
+    async fn come_back(&self) -> Staged {
+        Err(NotStageable)
+    }
+
+    /// Returns the passwords and tokens that the handles were opened with.
+    fn secrets(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+/// What a [`Stage`] can do to its store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ability {
+    /// [`Stage::plant`].
+    Plant,
+    /// [`Stage::lose_history`].
+    LoseHistory,
+    /// [`Stage::go_away`] and [`Stage::come_back`].
+    GoAway,
+    /// [`Stage::secrets`] returns at least one.
+    Secrets,
+}
+
+/// The stage can't do that; [`Fixture::lacks`] says why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NotStageable;
+
+/// Whether something was staged.
+pub type Staged = Result<(), NotStageable>;

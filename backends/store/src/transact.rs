@@ -1,0 +1,116 @@
+//! Read, edit, compare-and-swap; and again when another host was first.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::debug;
+
+use crate::{Batch, EndpointStore, Error, Remedy, Result, Revision, Snapshot, backoff::Backoff};
+
+/// How long, and how often, [`transact`] tries.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Retry {
+    /// The longest pause after the first attempt that failed; it doubles with each further one. The pause itself is
+    /// drawn at random between nothing and that (full jitter), so that hosts that collided don't collide again. Where
+    /// an attempt took long, the longest pause is four times that, if that is more: the slower a store, the more of
+    /// its writers overlap.
+    pub base: Duration,
+    /// The longest pause of all.
+    pub cap: Duration,
+    /// No attempt starts later than this after the call; `None` tries for ever.
+    pub deadline: Option<Duration>,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self { base: Duration::from_millis(500), cap: Duration::from_secs(12), deadline: None }
+    }
+}
+
+/// Windows are at least so many times the duration of an attempt.
+const WINDOW_PER_ATTEMPT: u32 = 4;
+
+/// Runs `edit` on a fresh snapshot and commits what it returns, until that succeeds; returns the store's revision then.
+///
+/// `edit` returns `None` where there is nothing to do; so does a batch that changes nothing. The snapshot's revision is
+/// returned then. `edit` MUST be idempotent: when the answer to a commit is lost it runs again, on a snapshot that
+/// shows what it wrote.
+///
+/// What each [`Remedy`] leads to:
+///
+/// - [`RunAgain`](Remedy::RunAgain), [`RetryLater`](Remedy::RetryLater): a pause, then a new snapshot.
+/// - [`StartOver`](Remedy::StartOver): a new snapshot at once; after a pause where that was the answer before, too.
+/// - [`GiveUp`](Remedy::GiveUp): the error is returned.
+///
+/// # Errors
+/// What `edit` returns, untouched and at once; the store's [`GiveUp`](Remedy::GiveUp); the store's last error when
+/// [`Retry::deadline`] is over.
+pub async fn transact<S, F>(store: &S, retry: Retry, mut edit: F) -> Result<Revision>
+where
+    S: EndpointStore + ?Sized,
+    F: FnMut(&Snapshot) -> Result<Option<Batch>> + Send,
+{
+    let start = Instant::now();
+    let mut backoff = Backoff::new(retry.base, retry.cap);
+    let mut started_over = false;
+    let mut attempt = 0u64;
+    loop {
+        attempt += 1;
+        let began = Instant::now();
+        let error = match attempt_once(store, &mut edit).await {
+            Outcome::Done(revision) => {
+                debug!(attempt, %revision, "The store has what was asked for");
+                return Ok(revision);
+            }
+            Outcome::Edit(error) => return Err(error),
+            Outcome::Store(error) => error,
+        };
+        let again_at_once = match error.remedy() {
+            Remedy::GiveUp => return Err(error),
+            Remedy::RunAgain | Remedy::RetryLater => false,
+            Remedy::StartOver => !started_over,
+        };
+        started_over = error.remedy() == Remedy::StartOver;
+        let left = retry.deadline.map(|deadline| deadline.saturating_sub(start.elapsed()));
+        if left.is_some_and(|left| left.is_zero()) {
+            debug!(attempt, %error, "Time is over, no further attempt");
+            return Err(error);
+        }
+        if again_at_once {
+            debug!(attempt, %error, "Trying again at once");
+            continue;
+        }
+        backoff.widen(began.elapsed().saturating_mul(WINDOW_PER_ATTEMPT));
+        // A pause is cut at the deadline, so that the last attempt is made there and not given away.
+        let pause = left.map_or(Duration::MAX, |left| left).min(backoff.pause());
+        debug!(attempt, %error, pause_ms = pause.as_millis() as u64, "Trying again after a pause");
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// How one attempt ended; tells the caller's own errors from the store's, which alone are worth another attempt.
+enum Outcome {
+    Done(Revision),
+    Edit(Error),
+    Store(Error),
+}
+
+async fn attempt_once<S, F>(store: &S, edit: &mut F) -> Outcome
+where
+    S: EndpointStore + ?Sized,
+    F: FnMut(&Snapshot) -> Result<Option<Batch>> + Send,
+{
+    let snapshot = match store.snapshot().await {
+        Ok(snapshot) => snapshot,
+        Err(error) => return Outcome::Store(error),
+    };
+    let batch = match edit(&snapshot) {
+        Ok(Some(batch)) if !batch.is_noop_on(&snapshot) => batch,
+        Ok(_) => return Outcome::Done(snapshot.revision),
+        Err(error) => return Outcome::Edit(error),
+    };
+    match store.commit(&snapshot.revision, batch).await {
+        Ok(revision) => Outcome::Done(revision),
+        Err(error) => Outcome::Store(error),
+    }
+}
