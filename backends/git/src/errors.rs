@@ -1,0 +1,188 @@
+//! Sentences for what libgit2 and Git servers say.
+
+use git2::{ErrorClass, ErrorCode};
+use ipvland_store::Error;
+
+use crate::address::{Address, Route};
+
+/// Why a step of the work on the clone ended.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The store's answer to the caller.
+    Store(Error),
+    /// The clone itself is broken; a new one may help.
+    Clone(git2::Error),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<git2::Error> for Failure {
+    fn from(error: git2::Error) -> Self {
+        Self::Clone(error)
+    }
+}
+
+/// Says what went wrong at the server, from libgit2's error.
+pub(crate) fn from_server(address: &Address, error: git2::Error) -> Error {
+    let Address { shown, .. } = address;
+    let host = address.host();
+    let said = clean(error.message());
+    // libgit2 drops the code where it asked a callback, which had no opinion.
+    let distrusted = error.class() == ErrorClass::Ssl && said.contains("certificate");
+    if distrusted || error.code() == ErrorCode::Certificate {
+        return Error::refused(format!(
+            "the certificate of {host} for {shown} is not trusted ({said}): check the server's name and clock, or set \
+             store.git.ca_file to the authority that signed it"
+        ));
+    }
+    if let Some(status) = http_status(error.message()) {
+        return match status {
+            401 | 403 => Error::refused(format!(
+                "the git server {host} denies this user {shown} (HTTP status {status}): give the user read and write \
+                 access there"
+            )),
+            404 | 410 => missing(address),
+            408 | 429 | 500.. => Error::away(format!(
+                "the git server {host} can't serve {shown} at the moment (HTTP status {status}): look at the server's log"
+            )),
+            _ => Error::refused(format!(
+                "the git server {host} answered HTTP status {status} for {shown}: check the URL in store.git.repo"
+            )),
+        };
+    }
+    if said.contains("redirect") {
+        return Error::refused(redirected(address));
+    }
+    if error.code() == ErrorCode::Auth {
+        return Error::refused(format!("the git server {host} refused the login for {shown}: {said}"));
+    }
+    if error.code() == ErrorCode::Owner {
+        return Error::refused(format!(
+            "the repository {shown} belongs to another user: chown it, or reach it by ssh or https"
+        ));
+    }
+    if said.contains("private key") {
+        return Error::refused(format!(
+            "the ssh key for {shown} can't be used ({said}): if it has a passphrase, correct \
+             store.git.ssh_key_passphrase_file; else give another store.git.ssh_key"
+        ));
+    }
+    let local = matches!(address.route, Route::Path(_));
+    if (local && matches!(error.code(), ErrorCode::NotFound)) || is_missing(&said) {
+        return missing(address);
+    }
+    if said.contains("invalid content-type") || said.contains("no content-type") {
+        return Error::refused(format!("{shown} is a web page and no git repository: check store.git.repo"));
+    }
+    if said.contains("remote error")
+        && ["denied", "not exported", "not allowed"].iter().any(|w| said.contains(w))
+    {
+        return Error::refused(format!("the git server {host} denies {shown}: {said}"));
+    }
+    Error::away(format!("the git repository {shown} can't be reached: {said}"))
+}
+
+/// Tells an error of the clone from one of the server while both are at work.
+pub(crate) fn while_talking(address: &Address, error: git2::Error) -> Failure {
+    if error.code() == ErrorCode::Locked || error.message().starts_with("failed to lock file") {
+        // A lock that a crash left in the clone would stay for ever.
+        return Failure::Clone(error);
+    }
+    match error.class() {
+        ErrorClass::Odb
+        | ErrorClass::Object
+        | ErrorClass::Zlib
+        | ErrorClass::Tree
+        | ErrorClass::Reference
+        | ErrorClass::Repository => Failure::Clone(error),
+        _ => Failure::Store(from_server(address, error)),
+    }
+}
+
+/// Says that the server sends us elsewhere.
+pub(crate) fn redirected(address: &Address) -> String {
+    format!(
+        "the git server {} answers {} with a redirect, which is not followed because the password would go elsewhere: \
+         put the final URL into store.git.repo",
+        address.host(),
+        address.shown
+    )
+}
+
+/// Says that there is no repository.
+pub(crate) fn missing(address: &Address) -> Error {
+    Error::refused(format!(
+        "there is no git repository at {}: create it on {} with git init --bare, or correct store.git.repo",
+        address.shown,
+        address.host()
+    ))
+}
+
+fn is_missing(said: &str) -> bool {
+    [
+        "does not appear to be a git repository",
+        "Repository not found",
+        "repository not found",
+        "does not exist",
+    ]
+    .iter()
+    .any(|words| said.contains(words))
+}
+
+fn http_status(message: &str) -> Option<u16> {
+    message.split_once("unexpected http status code: ")?.1.trim().parse().ok()
+}
+
+/// The longest text of a server that goes into an error, in characters.
+const MAX_WORDS: usize = 400;
+
+/// Makes one line of what a server said: no control characters, no runs of blanks, not too long.
+pub(crate) fn clean(text: &str) -> String {
+    let printable: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let line = printable.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(MAX_WORDS) {
+        Some((end, _)) => format!("{}...", &line[..end]),
+        None => line,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ipvland_store::Remedy;
+
+    use super::*;
+
+    fn answer(code: ErrorCode, class: ErrorClass, message: &str) -> Error {
+        let (address, _) = Address::parse("https://u:hunter2@git.example/overlay.git").unwrap();
+        from_server(&address, git2::Error::new(code, class, message))
+    }
+
+    #[test]
+    fn the_status_decides_the_remedy() {
+        for (status, remedy) in [
+            (401, Remedy::GiveUp),
+            (403, Remedy::GiveUp),
+            (404, Remedy::GiveUp),
+            (429, Remedy::RetryLater),
+            (502, Remedy::RetryLater),
+        ] {
+            let text = format!("unexpected http status code: {status}");
+            let error = answer(ErrorCode::GenericError, ErrorClass::Http, &text);
+            assert_eq!(error.remedy(), remedy, "{error}");
+        }
+        let error = answer(ErrorCode::GenericError, ErrorClass::Net, "failed to resolve address");
+        assert_eq!(error.remedy(), Remedy::RetryLater);
+        let error = answer(ErrorCode::Certificate, ErrorClass::Ssl, "the SSL certificate is invalid");
+        assert_eq!(error.remedy(), Remedy::GiveUp);
+    }
+
+    #[test]
+    fn a_servers_words_are_one_bounded_line() {
+        assert_eq!(clean("  a\x1b[31m \r\n b\0"), "a [31m b");
+        assert_eq!(clean(&"x".repeat(5_000)).len(), MAX_WORDS + 3);
+    }
+}

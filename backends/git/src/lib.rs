@@ -1,0 +1,80 @@
+//! Endpoint records of `ipvland` in a Git repository.
+//!
+//! The routing table of a fleet is the folder `endpoints/` of a branch: one small file a host, with an author, a date, a
+//! diff and a revert. This crate implements [`EndpointStore`] over it, with libgit2.
+//!
+//! # Flow
+//!
+//! ```text
+//! snapshot   connect, list; tip is new? fetch ─▶ bare clone in the state directory ─▶ records, strays
+//! watch      connect, list; tip is new? fetch; old tip is its ancestor? ─▶ changed records  (else: start over)
+//! commit     tree of the base + batch ─▶ commit in the clone ─▶ push, if the branch is at the base  (else: run again)
+//! ```
+//!
+//! Blobs are read from the object database: there is never a checkout, so links and submodules of the repository do
+//! nothing. A push is never forced, and texts are never merged: who loses a race reads again.
+//!
+//! ```no_run
+//! # async fn open(context: ipvland_store::OpenContext) -> ipvland_store::Result<()> {
+//! let mut registry = ipvland_store::Registry::new();
+//! ipvland_store_git::register(&mut registry);
+//! let table = serde_json::json!({ "repo": "https://git.example/net/overlay.git", "username": "web-1" });
+//! let store = registry.open("git", table, context).await?;
+//! let snapshot = store.snapshot().await?;
+//! # drop(snapshot);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Limits
+//!
+//! - Proxies are not used, whatever the environment says, and redirects are not followed.
+//! - libgit2 has one time-out and one set of certificate authorities for the whole process.
+//! - libgit2 runs no hooks, so a push by path refuses a repository that a hook guards.
+//! - A repository of SHA-256 objects can't be read.
+//!
+//! # Layout
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | [`settings`] | the table `store.git` |
+//! | `address`, `credentials`, `known_hosts` | where the repository is, who logs in, which ssh servers are trusted |
+//! | `clone` | the bare clone, a cache that may be removed at any time, and the repository of a host that has none |
+//! | `remote` | connect, list, fetch |
+//! | `tree` | which entries of `endpoints/` are records |
+//! | `push`, `path_push` | the commit, and the compare-and-swap at a server or in a directory |
+//! | `store`, `memory`, `revision` | [`GitStore`], what it remembers from call to call, and what it calls a commit |
+//! | `errors` | sentences for what went wrong |
+//! | `libgit2` | the global switches of libgit2 |
+
+#![deny(unsafe_code)]
+
+mod address;
+mod clone;
+mod credentials;
+mod errors;
+mod known_hosts;
+mod libgit2;
+mod memory;
+mod path_push;
+mod push;
+mod remote;
+mod revision;
+pub mod settings;
+mod store;
+mod tree;
+
+use std::sync::Arc;
+
+use ipvland_store::{EndpointStore, Registry};
+
+pub use settings::{SETTINGS, Settings};
+pub use store::GitStore;
+
+/// Registers the kind `git`.
+pub fn register(registry: &mut Registry) {
+    registry.register("git", SETTINGS, |settings: Settings, context| async move {
+        // Opening touches the disk alone, for a moment.
+        GitStore::open(&settings, context).map(|store| Arc::new(store) as Arc<dyn EndpointStore>)
+    });
+}

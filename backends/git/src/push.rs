@@ -1,0 +1,266 @@
+//! One commit more on the branch, by compare-and-swap.
+
+use std::{cell::RefCell, rc::Rc};
+
+use git2::{ErrorClass, ErrorCode, FileMode, Oid, PushOptions, RemoteRedirect, Repository, Signature};
+use ipvland_store::{Batch, Error, MAX_RECORD_BYTES, Writer};
+
+use crate::{
+    address::Route,
+    errors::{Failure, clean, while_talking},
+    path_push,
+    remote::{Refusal, Server},
+    tree::{Endpoints, FOLDER},
+};
+
+/// Says what a push came to.
+#[derive(Debug)]
+pub(crate) enum Pushed {
+    /// The branch is at the new commit.
+    Done,
+    /// Another host was first; nothing was written.
+    Raced,
+    /// The server said no to the branch, in these words.
+    Refused {
+        /// Git's own reason: `pre-receive hook declined`.
+        status: String,
+        /// What the server printed: a hook's words.
+        words: String,
+    },
+}
+
+/// Checks what a batch wants to write.
+///
+/// # Errors
+/// [`GiveUp`](ipvland_store::Remedy::GiveUp) for a record that is too large.
+pub(crate) fn check(batch: &Batch) -> Result<(), Error> {
+    for (key, change) in &batch.changes {
+        let size = change.as_ref().map_or(0, |bytes| bytes.len());
+        if size > MAX_RECORD_BYTES {
+            return Err(Error::refused(format!(
+                "the record {key} has {size} bytes, and a record has at most {MAX_RECORD_BYTES}"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Writes the batch as a commit into the clone. Returns `None` when it changes nothing at `base`.
+pub(crate) fn write(
+    repo: &Repository,
+    base: Option<Oid>,
+    endpoints: &Endpoints,
+    batch: &Batch,
+    writer: &Writer,
+    shown: &str,
+) -> Result<Option<Oid>, Failure> {
+    let parent = base.map(|id| repo.find_commit(id)).transpose()?;
+    let root = parent.as_ref().map(|commit| commit.tree()).transpose()?;
+    let entry = root.as_ref().and_then(|root| root.get_name(FOLDER).map(|entry| entry.to_owned()));
+    let folder = match &entry {
+        Some(entry) if entry.filemode() != i32::from(FileMode::Tree) => {
+            return Err(Error::refused(format!(
+                "{FOLDER} in the repository {shown} is not a folder: remove it there, so that records can be written"
+            ))
+            .into());
+        }
+        Some(entry) => Some(repo.find_tree(entry.id())?),
+        None => None,
+    };
+    let mut builder = repo.treebuilder(folder.as_ref())?;
+    let mut changed = false;
+    for (key, change) in &batch.changes {
+        let there = endpoints.get(key);
+        match change {
+            Some(bytes) => {
+                let blob = repo.blob(bytes)?;
+                if there != Some(blob) {
+                    builder.insert(key.as_str(), blob, FileMode::Blob.into())?;
+                    changed = true;
+                }
+            }
+            // What has the name of a record and is none stays: it isn't ours to remove.
+            None if there.is_some() => {
+                builder.remove(key.as_str())?;
+                changed = true;
+            }
+            None => {}
+        }
+    }
+    if !changed {
+        return Ok(None);
+    }
+    let mut top = repo.treebuilder(root.as_ref())?;
+    if builder.is_empty() {
+        // Git knows no empty folders.
+        if entry.is_some() {
+            top.remove(FOLDER)?;
+        }
+    } else {
+        top.insert(FOLDER, builder.write()?, FileMode::Tree.into())?;
+    }
+    let tree = repo.find_tree(top.write()?)?;
+    let who = signature(writer)?;
+    let parents: Vec<_> = parent.iter().collect();
+    Ok(Some(repo.commit(None, &who, &who, &subject(batch), &tree, &parents)?))
+}
+
+/// Moves the branch from `base` to `new`, at the server, if it is at `base`.
+pub(crate) fn push(
+    server: &Server,
+    repo: &Repository,
+    branch: &str,
+    base: Option<Oid>,
+    new: Oid,
+) -> Result<Pushed, Failure> {
+    if let Route::Path(path) = &server.address.route {
+        return path_push::push(&server.address, path, repo, branch, base, new);
+    }
+    // libgit2 pushes a reference and no bare commit.
+    const OUTGOING: &str = "refs/ipvland/outgoing";
+    repo.reference(OUTGOING, new, true, "")?;
+    let refusal = Refusal::default();
+    let talk = Rc::new(RefCell::new(Talk::default()));
+    let mut callbacks = server.callbacks(&refusal);
+    let seen = Rc::clone(&talk);
+    callbacks.push_negotiation(move |updates| {
+        // The fast-forward check of libgit2 would let a branch through that was taken back to an ancestor of `base`, and
+        // bring the withdrawn commits back.
+        let at = updates.first().map(|update| update.src());
+        if at == Some(base.unwrap_or(Oid::ZERO_SHA1)) {
+            return Ok(());
+        }
+        seen.borrow_mut().raced = true;
+        Err(git2::Error::new(ErrorCode::Modified, ErrorClass::Callback, "another host was first"))
+    });
+    let seen = Rc::clone(&talk);
+    callbacks.push_update_reference(move |_name, status| {
+        seen.borrow_mut().status = status.map(clean);
+        seen.borrow_mut().answered = true;
+        Ok(())
+    });
+    let seen = Rc::clone(&talk);
+    callbacks.sideband_progress(move |words| {
+        seen.borrow_mut().hear(words);
+        true
+    });
+    let mut options = PushOptions::new();
+    options.remote_callbacks(callbacks).follow_redirects(RemoteRedirect::None).packbuilder_parallelism(1);
+    let mut remote = repo
+        .remote_anonymous(&server.address.url)
+        .map_err(|why| crate::errors::from_server(&server.address, why))?;
+    let outcome = remote.push(&[format!("{OUTGOING}:refs/heads/{branch}")], Some(&mut options));
+    // The callbacks hold the other ends of `talk`.
+    drop(options);
+    let talk = talk.take();
+    match outcome {
+        _ if talk.raced => Ok(Pushed::Raced),
+        Err(why) if why.code() == ErrorCode::NotFastForward => Ok(Pushed::Raced),
+        Err(why) => Err(match refusal.borrow_mut().take() {
+            Some(sentence) => Failure::Store(Error::refused(sentence)),
+            None => match while_talking(&server.address, why) {
+                Failure::Store(error) if !talk.words.is_empty() => Failure::Store(Error::new(
+                    error.remedy(),
+                    format!("{error} (the server said: {})", talk.words()),
+                )),
+                other => other,
+            },
+        }),
+        Ok(()) => match talk.status {
+            Some(ref status) => Ok(Pushed::Refused { status: status.clone(), words: talk.words() }),
+            None if talk.answered => Ok(Pushed::Done),
+            None => Err(Failure::Store(Error::away(format!(
+                "the git server {} did not say whether it took the commit for {}",
+                server.address.host(),
+                server.address.shown
+            )))),
+        },
+    }
+}
+
+/// What was said while pushing.
+#[derive(Default)]
+struct Talk {
+    raced: bool,
+    answered: bool,
+    status: Option<String>,
+    words: Vec<u8>,
+}
+
+impl Talk {
+    /// The most bytes of a server's words that are kept.
+    const MAX_HEARD: usize = 4_096;
+
+    fn hear(&mut self, words: &[u8]) {
+        let room = Self::MAX_HEARD.saturating_sub(self.words.len());
+        self.words.extend_from_slice(&words[..words.len().min(room)]);
+    }
+
+    fn words(&self) -> String {
+        clean(&String::from_utf8_lossy(&self.words))
+    }
+}
+
+/// Tells a lost race from the server's own will, by the words of `git receive-pack` (`builtin/receive-pack.c`, `refs.c`,
+/// `refs/files-backend.c`). A lock is no sign of a race: a crash may have left it.
+pub(crate) fn is_race(status: &str, words: &str) -> bool {
+    const STATUS: &[&str] = &[
+        "non-fast-forward",
+        "fetch first",
+        "remote ref updated since",
+        "reference already exists",
+        "incorrect old value provided",
+        "stale info",
+    ];
+    const WORDS: &[&str] = &["but expected", "reference already exists"];
+    STATUS.iter().any(|sign| status.contains(sign))
+        || (!is_hook(status) && WORDS.iter().any(|sign| words.contains(sign)))
+}
+
+/// Tells whether a hook said no.
+pub(crate) fn is_hook(status: &str) -> bool {
+    status.contains("hook declined")
+}
+
+fn subject(batch: &Batch) -> String {
+    let line = clean(&batch.subject);
+    if line.is_empty() { "update endpoints\n".to_owned() } else { format!("{line}\n") }
+}
+
+fn signature(writer: &Writer) -> Result<Signature<'static>, git2::Error> {
+    Signature::now(
+        &format!("ipvland on {}", plain(&writer.name)),
+        &format!("ipvland@{}", plain(&writer.address)),
+    )
+}
+
+/// Leaves out what would end a name in a commit's header.
+fn plain(text: &str) -> String {
+    let kept: String =
+        text.chars().map(|c| if c.is_control() || matches!(c, '<' | '>') { '-' } else { c }).collect();
+    if kept.trim().is_empty() { "unknown".to_owned() } else { kept.trim().to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn knows_a_race_by_its_words() {
+        let moved = "error: cannot lock ref 'refs/heads/main': is at 1 but expected 2";
+        assert!(is_race("failed to update ref", moved));
+        assert!(is_race("incorrect old value provided", ""));
+        assert!(!is_race("failed to update ref", "error: unable to write: No space left on device"));
+        let locked = "error: cannot lock ref 'refs/heads/main': Unable to create 'main.lock': File exists.";
+        assert!(!is_race("failed to update ref", locked));
+        assert!(!is_race("pre-receive hook declined", "the policy is at 1 but expected 2"));
+    }
+
+    #[test]
+    fn a_hostile_name_can_not_break_the_commit() {
+        let writer = Writer { name: "a <b>\nc".into(), address: String::new() };
+        let who = signature(&writer).unwrap();
+        assert_eq!(who.name().unwrap(), "ipvland on a -b--c");
+        assert_eq!(who.email().unwrap(), "ipvland@unknown");
+    }
+}

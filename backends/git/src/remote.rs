@@ -1,0 +1,194 @@
+//! Talking to the server: connect, list, fetch; and what the server says meanwhile.
+
+use std::{
+    cell::RefCell,
+    panic::{AssertUnwindSafe, catch_unwind},
+    rc::Rc,
+};
+
+use git2::{
+    AutotagOption, CertificateCheckStatus, Direction, ErrorClass, ErrorCode, FetchOptions, Oid,
+    RemoteCallbacks, RemoteConnection, RemoteRedirect, Repository,
+};
+use ipvland_store::Error;
+
+use crate::{
+    address::{Address, Route},
+    credentials::{Login, stop},
+    errors::{Failure, from_server, while_talking},
+    known_hosts::{KnownHosts, Shown},
+};
+
+/// All that is needed to talk to the server.
+#[derive(Debug, Clone)]
+pub(crate) struct Server {
+    pub(crate) address: Address,
+    pub(crate) login: Login,
+    pub(crate) known_hosts: KnownHosts,
+    /// The branch that the operator set.
+    pub(crate) branch: Option<String>,
+}
+
+/// What the server shows without any download.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Look {
+    /// The branch that holds the records.
+    pub(crate) branch: String,
+    /// Its commit; `None` where the branch isn't there yet.
+    pub(crate) tip: Option<Oid>,
+    /// Whether there are other branches.
+    pub(crate) has_others: bool,
+}
+
+/// Why we ended a talk ourselves: libgit2 keeps the error's code at best, and not the sentence.
+pub(crate) type Refusal = Rc<RefCell<Option<String>>>;
+
+impl Server {
+    /// Connects, and runs `talk` with the connection.
+    pub(crate) fn connect<T>(
+        &self,
+        repo: &Repository,
+        talk: impl FnOnce(&mut RemoteConnection<'_, '_, '_>) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let refusal = Refusal::default();
+        if let Route::Path(path) = &self.address.route {
+            // libgit2's transport for paths forgets why it couldn't open the repository.
+            Repository::open(path).map_err(|why| from_server(&self.address, why))?;
+        }
+        let mut remote =
+            repo.remote_anonymous(&self.address.url).map_err(|why| from_server(&self.address, why))?;
+        let callbacks = self.callbacks(&refusal);
+        let mut connection = remote
+            .connect_auth(Direction::Fetch, Some(callbacks), None)
+            .map_err(|why| self.explain(&refusal, why))?;
+        talk(&mut connection)
+    }
+
+    /// Lists the server's branches and finds the one that holds the records.
+    pub(crate) fn look(&self, connection: &RemoteConnection<'_, '_, '_>) -> Result<Look, Failure> {
+        let heads = connection.list().map_err(|why| from_server(&self.address, why))?;
+        let branches: Vec<(String, Oid)> = heads
+            .iter()
+            .filter_map(|head| {
+                // git2 panics on a name that is not UTF-8. Such a branch isn't ours, and takes nothing else down.
+                let name = catch_unwind(AssertUnwindSafe(|| head.name().to_owned())).ok()?;
+                Some((name.strip_prefix("refs/heads/")?.to_owned(), head.oid()))
+            })
+            .collect();
+        let branch = match &self.branch {
+            Some(branch) => branch.clone(),
+            None => self.default_branch(connection, &branches)?,
+        };
+        let tip = branches.iter().find(|(name, _)| *name == branch).map(|(_, id)| *id);
+        Ok(Look { branch, tip, has_others: branches.len() > usize::from(tip.is_some()) })
+    }
+
+    /// Follows the remote's HEAD. It says nothing where it names a branch that isn't there yet: an empty repository, or
+    /// one whose first branch has another name than its HEAD.
+    fn default_branch(
+        &self,
+        connection: &RemoteConnection<'_, '_, '_>,
+        branches: &[(String, Oid)],
+    ) -> Result<String, Failure> {
+        if let Ok(name) = connection.default_branch()
+            && let Some(branch) = name.as_str().ok().and_then(|name| name.strip_prefix("refs/heads/"))
+        {
+            return Ok(branch.to_owned());
+        }
+        match branches {
+            [] => Ok("main".to_owned()),
+            [(only, _)] => Ok(only.clone()),
+            several if several.iter().any(|(name, _)| name == "main") => Ok("main".to_owned()),
+            _ => Err(Error::refused(format!(
+                "the repository {} has several branches and its HEAD names none of them: set store.git.branch",
+                self.address.shown
+            ))
+            .into()),
+        }
+    }
+
+    /// Downloads what the clone lacks of the branch, and remembers where the branch is.
+    pub(crate) fn fetch(
+        &self,
+        repo: &Repository,
+        connection: &mut RemoteConnection<'_, '_, '_>,
+        look: &Look,
+    ) -> Result<(), Failure> {
+        let Some(tip) = look.tip else { return Ok(()) };
+        if repo.find_commit(tip).is_err() {
+            let refusal = Refusal::default();
+            let mut options = FetchOptions::new();
+            options
+                .remote_callbacks(self.callbacks(&refusal))
+                .follow_redirects(RemoteRedirect::None)
+                .download_tags(AutotagOption::None)
+                .update_fetchhead(false);
+            let refspec = format!("+refs/heads/{0}:{1}", look.branch, tracking(&look.branch));
+            connection.remote().fetch(&[refspec], Some(&mut options), None).map_err(|why| {
+                match refusal.borrow_mut().take() {
+                    Some(sentence) => Failure::Store(Error::refused(sentence)),
+                    None => while_talking(&self.address, why),
+                }
+            })?;
+            tracing::debug!(branch = look.branch, %tip, "fetched the branch");
+            return Ok(());
+        }
+        remember(repo, &look.branch, tip)
+    }
+
+    /// Makes the callbacks that log in and that check the server's ssh key.
+    pub(crate) fn callbacks(&self, refusal: &Refusal) -> RemoteCallbacks<'_> {
+        let mut callbacks = RemoteCallbacks::new();
+        let mut attempt = self.login.attempt(&self.address);
+        let why = Rc::clone(refusal);
+        callbacks.credentials(move |url, user, allowed| {
+            attempt.answer(url, user, allowed).map_err(|sentence| {
+                let error = stop(&sentence);
+                *why.borrow_mut() = Some(sentence);
+                error
+            })
+        });
+        let why = Rc::clone(refusal);
+        callbacks.certificate_check(move |certificate, _host| {
+            let Some(key) = certificate.as_hostkey() else {
+                // TLS: OpenSSL's own verdict holds.
+                return Ok(CertificateCheckStatus::CertificatePassthrough);
+            };
+            let Route::Ssh(host, port) = &self.address.route else {
+                return Ok(CertificateCheckStatus::CertificatePassthrough);
+            };
+            let verdict = match (key.hostkey(), key.hash_sha256(), key.hostkey_type()) {
+                (Some(raw), Some(sha256), Some(kind)) => {
+                    self.known_hosts.check(Shown { host, port: *port, key: raw, kind: kind.name(), sha256 })
+                }
+                _ => Err(format!("the git server {host} showed no ssh host key: it can't be trusted")),
+            };
+            verdict.map(|()| CertificateCheckStatus::CertificateOk).map_err(|sentence| {
+                *why.borrow_mut() = Some(sentence.clone());
+                git2::Error::new(ErrorCode::Certificate, ErrorClass::Callback, sentence)
+            })
+        });
+        callbacks
+    }
+
+    /// Takes our own sentence where we ended the talk, else makes one of the server's error.
+    pub(crate) fn explain(&self, refusal: &Refusal, why: git2::Error) -> Error {
+        match refusal.borrow_mut().take() {
+            Some(sentence) => Error::refused(sentence),
+            None => from_server(&self.address, why),
+        }
+    }
+}
+
+/// Keeps a commit of the branch from being forgotten, and tells the next fetch what is here.
+pub(crate) fn remember(repo: &Repository, branch: &str, tip: Oid) -> Result<(), Failure> {
+    let name = tracking(branch);
+    if repo.refname_to_id(&name).ok() != Some(tip) {
+        repo.reference(&name, tip, true, "")?;
+    }
+    Ok(())
+}
+
+fn tracking(branch: &str) -> String {
+    format!("refs/remotes/origin/{branch}")
+}

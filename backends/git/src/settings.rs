@@ -1,0 +1,156 @@
+//! The table `store.git` of the config file.
+
+use std::{fmt, path::PathBuf, time::Duration};
+
+use ipvland_store::{Error, Result, Setting};
+use serde::Deserialize;
+
+/// The keys of the table, for the registry.
+pub const SETTINGS: &[Setting] = &[
+    Setting::url(
+        "repo",
+        "where the records live: an http, https, ssh or file URL, user@host:path, or an absolute path; default: a bare \
+         repository of its own on this host",
+    ),
+    Setting::plain("branch", "the branch that holds them; default: the remote's HEAD, main in an empty one"),
+    Setting::plain(
+        "interval",
+        "how often to look without being told: \"500ms\", \"10s\", \"2m\"; default 10s",
+    ),
+    Setting::plain("timeout", "how long the server may be silent; default 10s"),
+    Setting::plain("username", "who logs in, where the URL doesn't say it"),
+    Setting::secret("password", "the password or token; password_file keeps it out of this file"),
+    Setting::plain("password_file", "a file whose first line is the password or token"),
+    Setting::plain("ssh_key", "the private key file; default: id_ed25519, id_ecdsa, id_rsa in ~/.ssh"),
+    Setting::plain("ssh_key_passphrase_file", "a file whose first line is the passphrase of ssh_key"),
+    Setting::plain(
+        "known_hosts",
+        "the file with the ssh servers' host keys; default: ~/.ssh/known_hosts, then /etc/ssh/ssh_known_hosts",
+    ),
+    Setting::plain("ca_file", "a PEM file with further certificate authorities for https"),
+];
+
+/// What the table holds, as the operator wrote it.
+#[derive(Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Where the records live.
+    pub repo: Option<String>,
+    /// The branch that holds them.
+    pub branch: Option<String>,
+    /// How often to look: `10s`.
+    pub interval: Option<String>,
+    /// How long the server may be silent: `10s`.
+    pub timeout: Option<String>,
+    /// Who logs in.
+    pub username: Option<String>,
+    /// The password.
+    pub password: Option<String>,
+    /// A file with the password.
+    pub password_file: Option<PathBuf>,
+    /// The private key.
+    pub ssh_key: Option<PathBuf>,
+    /// A file with the passphrase of the private key.
+    pub ssh_key_passphrase_file: Option<PathBuf>,
+    /// The file with host keys.
+    pub known_hosts: Option<PathBuf>,
+    /// Further certificate authorities.
+    pub ca_file: Option<PathBuf>,
+}
+
+impl fmt::Debug for Settings {
+    /// Leaves out `repo` and `password`, which hold secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("branch", &self.branch)
+            .field("interval", &self.interval)
+            .field("timeout", &self.timeout)
+            .field("password_file", &self.password_file)
+            .field("ssh_key", &self.ssh_key)
+            .field("known_hosts", &self.known_hosts)
+            .field("ca_file", &self.ca_file)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Settings {
+    pub(crate) fn interval(&self) -> Result<Duration> {
+        duration("interval", self.interval.as_deref())
+    }
+
+    pub(crate) fn timeout(&self) -> Result<Duration> {
+        duration("timeout", self.timeout.as_deref())
+    }
+
+    /// Returns the branch's name, checked, if one is set.
+    pub(crate) fn branch(&self) -> Result<Option<String>> {
+        let Some(branch) = &self.branch else { return Ok(None) };
+        // A star would make a pattern of the refspec that the name becomes a part of.
+        if branch.contains('*') || !git2::Reference::is_valid_name(&format!("refs/heads/{branch}")) {
+            return Err(Error::refused(format!(
+                "store.git.branch {:?} is no valid name of a branch: write it as git branch shows it",
+                branch
+            )));
+        }
+        Ok(Some(branch.clone()))
+    }
+}
+
+const DEFAULT_SECONDS: u64 = 10;
+
+fn duration(key: &str, text: Option<&str>) -> Result<Duration> {
+    let Some(text) = text else { return Ok(Duration::from_secs(DEFAULT_SECONDS)) };
+    parse_duration(text).ok_or_else(|| {
+        Error::refused(format!(
+            "store.git.{key} {text:?} is no duration between 10ms and 24h: write \"500ms\", \"10s\" or \"2m\""
+        ))
+    })
+}
+
+/// Parses a whole number and a unit: `ms`, `s`, `m` or `h`.
+fn parse_duration(text: &str) -> Option<Duration> {
+    let text = text.trim();
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (number, unit) = text.split_at(digits);
+    let scale: u64 = match unit.trim_start() {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return None,
+    };
+    let milliseconds = number.parse::<u64>().ok()?.checked_mul(scale)?;
+    (10..=86_400_000).contains(&milliseconds).then(|| Duration::from_millis(milliseconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_durations() {
+        for (text, milliseconds) in [("500ms", 500), ("10s", 10_000), ("2m", 120_000), (" 1 h", 3_600_000)] {
+            assert_eq!(parse_duration(text), Some(Duration::from_millis(milliseconds)), "{text}");
+        }
+        for text in ["", "10", "s", "-1s", "1.5s", "0s", "25h", "9999999999999999999s", "10 sec"] {
+            assert_eq!(parse_duration(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_branch_is_a_sentence() {
+        for branch in ["", "a b", "*", "../x", "x.lock", "-"] {
+            let settings = Settings { branch: Some(branch.into()), ..Settings::default() };
+            let answer = settings.branch();
+            assert_eq!(answer.is_err(), branch != "-", "{branch}");
+        }
+    }
+
+    #[test]
+    fn every_field_is_a_known_key() {
+        for setting in SETTINGS {
+            let table = serde_json::json!({ setting.name: "x" });
+            serde_json::from_value::<Settings>(table).unwrap();
+        }
+    }
+}

@@ -1,0 +1,336 @@
+//! The store itself: the three methods of the contract over a clone and its server.
+
+use std::{
+    fmt,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+use git2::{Oid, Repository};
+use ipvland_store::{
+    Batch, Delta, EndpointStore, Error, Nudge, OpenContext, Result, Revision, Snapshot, Writer,
+};
+use tokio::sync::Mutex;
+
+use crate::{
+    address::{Address, UserInfo},
+    clone,
+    credentials::Login,
+    errors::Failure,
+    known_hosts::KnownHosts,
+    libgit2,
+    memory::Memory,
+    push,
+    push::Pushed,
+    remote::{Look, Server, remember},
+    revision::{parse, revision, short},
+    settings::Settings,
+};
+
+/// Endpoint records in the folder `endpoints/` of a branch of a Git repository.
+pub struct GitStore {
+    inner: Arc<Inner>,
+    interval: Duration,
+    nudge: Nudge,
+}
+
+struct Inner {
+    server: Server,
+    clone: PathBuf,
+    writer: Writer,
+    /// A number that hosts differ in.
+    spread: u64,
+    limit: Duration,
+    /// One call at a time works on the clone.
+    memory: Arc<Mutex<Memory>>,
+}
+
+impl GitStore {
+    /// Opens the store. The server is not asked yet.
+    ///
+    /// # Errors
+    /// [`GiveUp`](ipvland_store::Remedy::GiveUp) for settings that can't be, and for a state directory of another user's.
+    pub fn open(settings: &Settings, context: OpenContext) -> Result<Self> {
+        let timeout = settings.timeout()?;
+        let interval = settings.interval()?;
+        let branch = settings.branch()?;
+        libgit2::set_up(timeout)?;
+        if let Some(ca_file) = &settings.ca_file {
+            libgit2::trust(ca_file)?;
+        }
+        clone::own_directory(&context.state_dir)?;
+        let (address, user) = match &settings.repo {
+            Some(repo) => Address::parse(repo)?,
+            None => {
+                let path = context.state_dir.join("repository.git");
+                clone::own_repository(&path)?;
+                (Address::path(path)?, UserInfo::default())
+            }
+        };
+        let login = Login::new(settings, user)?;
+        let known_hosts = KnownHosts::new(settings.known_hosts.as_deref());
+        let clone = context.state_dir.join(clone::directory_name(&address.url));
+        let inner = Inner {
+            server: Server { address, login, known_hosts, branch },
+            clone,
+            spread: hash(&context.writer.address),
+            writer: context.writer,
+            // A call is a few exchanges, each bounded by the time-out of the socket.
+            limit: timeout * 6,
+            memory: Arc::default(),
+        };
+        Ok(Self { inner: Arc::new(inner), interval, nudge: context.nudge })
+    }
+}
+
+impl fmt::Debug for GitStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GitStore")
+            .field("repo", &self.inner.server.address.shown)
+            .field("branch", &self.inner.server.branch)
+            .field("clone", &self.inner.clone)
+            .field("interval", &self.interval)
+            .finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl EndpointStore for GitStore {
+    async fn snapshot(&self) -> Result<Snapshot> {
+        Inner::run(&self.inner, |inner, memory, repo| {
+            let look = inner.sync(memory, repo)?;
+            let endpoints = memory.read(repo, look.tip)?;
+            Ok(endpoints.snapshot(repo, revision(look.tip))?)
+        })
+        .await
+    }
+
+    async fn commit(&self, base: &Revision, batch: Batch) -> Result<Revision> {
+        push::check(&batch)?;
+        let base = parse(base)
+            .ok_or_else(|| Error::conflict(format!("{base} is no commit of a git repository: read again")))?;
+        Inner::run(&self.inner, move |inner, memory, repo| inner.commit(memory, repo, base, &batch)).await
+    }
+
+    fn watch(&self, after: Revision) -> BoxStream<'static, Result<Delta>> {
+        let inner = Arc::clone(&self.inner);
+        ipvland_store::poll::poll(after, self.interval, self.nudge.clone(), move |after| {
+            let inner = Arc::clone(&inner);
+            async move { Inner::run(&inner, move |inner, memory, repo| inner.changes(memory, repo, &after)).await }
+        })
+    }
+}
+
+impl Inner {
+    /// Runs work on the clone off the async threads, one call at a time, and bounds how long the caller waits.
+    ///
+    /// Work that is late goes on by itself and keeps the clone locked until libgit2's own time-outs end it.
+    async fn run<T, F>(inner: &Arc<Self>, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Fn(&Self, &mut Memory, &Repository) -> Result<T, Failure> + Send + 'static,
+    {
+        let shown = inner.server.address.shown.clone();
+        let limit = inner.limit;
+        let inner = Arc::clone(inner);
+        let ended = tokio::time::timeout(limit, async move {
+            let mut memory = Arc::clone(&inner.memory).lock_owned().await;
+            tokio::task::spawn_blocking(move || inner.attempt(&mut memory, work)).await
+        })
+        .await;
+        match ended {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_panicked)) => Err(Error::away(format!(
+                "the work on the git repository {shown} was broken off: see the log"
+            ))),
+            Err(_late) => Err(Error::away(format!(
+                "the git repository {shown} did not answer within {} s",
+                limit.as_secs_f32()
+            ))),
+        }
+    }
+
+    /// Runs work on the clone; and once more on a new clone when this one turns out to be broken.
+    fn attempt<T>(
+        &self,
+        memory: &mut Memory,
+        work: impl Fn(&Self, &mut Memory, &Repository) -> Result<T, Failure>,
+    ) -> Result<T> {
+        let _lock = clone::lock(&self.clone)?;
+        let repo = if clone::is_worn(&self.clone, self.spread) {
+            tracing::debug!(clone = %self.clone.display(), "the clone has many packs and is made again");
+            clone::own_directory(&self.clone)?;
+            clone::remake(&self.clone)?
+        } else {
+            clone::open(&self.clone)?
+        };
+        let why = match work(self, memory, &repo) {
+            Ok(answer) => return Ok(answer),
+            Err(Failure::Store(error)) => return Err(error),
+            Err(Failure::Clone(why)) => why,
+        };
+        tracing::warn!(
+            clone = %self.clone.display(), error = why.message(),
+            "the clone is broken and is made again"
+        );
+        drop(repo);
+        memory.forget();
+        let repo = clone::remake(&self.clone)?;
+        work(self, memory, &repo).map_err(|failure| match failure {
+            Failure::Store(error) => error,
+            Failure::Clone(why) => Error::away(format!(
+                "the clone {} of {} can't be used: {} (check the disk's space, and the repository with git fsck)",
+                self.clone.display(),
+                self.server.address.shown,
+                why.message()
+            )),
+        })
+    }
+
+    /// Looks where the branch is, and downloads it if that is new.
+    fn sync(&self, memory: &mut Memory, repo: &Repository) -> Result<Look, Failure> {
+        self.server.connect(repo, |connection| {
+            let look = self.server.look(connection)?;
+            self.server.fetch(repo, connection, &look)?;
+            memory.note(&look, &self.server);
+            Ok(look)
+        })
+    }
+
+    fn commit(
+        &self,
+        memory: &mut Memory,
+        repo: &Repository,
+        base: Option<Oid>,
+        batch: &Batch,
+    ) -> Result<Revision, Failure> {
+        let is_here = base.is_none_or(|base| repo.find_commit(base).is_ok());
+        let branch = match memory.branch.clone() {
+            Some(branch) if is_here => branch,
+            _ => {
+                let look = self.sync(memory, repo)?;
+                if look.tip != base {
+                    return Err(self.raced(base));
+                }
+                look.branch
+            }
+        };
+        let endpoints = memory.read(repo, base)?;
+        let shown = &self.server.address.shown;
+        let Some(new) = push::write(repo, base, &endpoints, batch, &self.writer, shown)? else {
+            let look = self.server.connect(repo, |connection| self.server.look(connection))?;
+            return if look.tip == base { Ok(revision(base)) } else { Err(self.raced(base)) };
+        };
+        match push::push(&self.server, repo, &branch, base, new)? {
+            Pushed::Done => {
+                remember(repo, &branch, new)?;
+                Ok(revision(Some(new)))
+            }
+            Pushed::Raced => Err(self.raced(base)),
+            Pushed::Refused { status, words } => Err(self.refused(repo, base, &status, &words)?),
+        }
+    }
+
+    fn raced(&self, base: Option<Oid>) -> Failure {
+        Error::conflict(format!(
+            "the git repository {} is not at {} any more: another host was first",
+            self.server.address.shown,
+            short(base)
+        ))
+        .into()
+    }
+
+    /// Says why the server refused the branch. A server that couldn't lock or move it may have been moving it for another
+    /// host, so the branch is looked at once more.
+    fn refused(
+        &self,
+        repo: &Repository,
+        base: Option<Oid>,
+        status: &str,
+        words: &str,
+    ) -> Result<Failure, Failure> {
+        let shown = &self.server.address.shown;
+        let said = if words.is_empty() { status.to_owned() } else { format!("{status}: {words}") };
+        if push::is_hook(status) {
+            return Ok(Error::refused(format!(
+                "a hook of the git repository {shown} refused the commit ({said}): do what it says, or ask who runs it"
+            ))
+            .into());
+        }
+        if push::is_race(status, words) {
+            return Ok(self.raced(base));
+        }
+        let look = self.server.connect(repo, |connection| self.server.look(connection))?;
+        if look.tip != base {
+            return Ok(self.raced(base));
+        }
+        let passing =
+            ["failed to update ref", "lock", "unpack", "unable to migrate", "temporary object directory"];
+        Ok(if passing.iter().any(|sign| status.contains(sign)) {
+            Error::away(format!(
+                "the git repository {shown} could not take the commit ({said}): check the space, \
+                 the owner of its files, and for a .lock file that a crash left"
+            ))
+        } else {
+            Error::refused(format!("the git repository {shown} refused the commit ({said})"))
+        }
+        .into())
+    }
+
+    /// Returns what changed after a revision, or `None`.
+    fn changes(
+        &self,
+        memory: &mut Memory,
+        repo: &Repository,
+        after: &Revision,
+    ) -> Result<Option<Delta>, Failure> {
+        let Some(before) = parse(after) else {
+            return Err(Error::history_gone(format!("{after} is no commit of a git repository")).into());
+        };
+        let look = self.server.connect(repo, |connection| {
+            let look = self.server.look(connection)?;
+            if look.tip != before {
+                self.server.fetch(repo, connection, &look)?;
+            }
+            memory.note(&look, &self.server);
+            Ok(look)
+        })?;
+        if look.tip == before {
+            return Ok(None);
+        }
+        self.check_history(repo, &look, before)?;
+        let old = memory.read(repo, before)?;
+        let new = memory.read(repo, look.tip)?;
+        Ok(Some(new.since(&old, repo, revision(look.tip))?))
+    }
+
+    /// Checks that a branch went on from a commit, and was not rewritten.
+    fn check_history(&self, repo: &Repository, look: &Look, before: Option<Oid>) -> Result<(), Failure> {
+        let Some(from) = before else { return Ok(()) };
+        let goes_on = match look.tip {
+            Some(tip) if repo.find_commit(from).is_ok() => repo.graph_descendant_of(tip, from)?,
+            _ => false,
+        };
+        if goes_on {
+            return Ok(());
+        }
+        Err(Error::history_gone(format!(
+            "the history of branch {} in the git repository {} was rewritten: {} is not a part of {}",
+            look.branch,
+            self.server.address.shown,
+            short(before),
+            short(look.tip)
+        ))
+        .into())
+    }
+}
+
+fn hash(text: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish()
+}

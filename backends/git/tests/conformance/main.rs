@@ -1,0 +1,20 @@
+//! The store passes the suite that every store passes: in a directory, over HTTP with a password, and over ssh.
+
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "these are tests")]
+
+mod stage;
+
+#[path = "../server/mod.rs"]
+mod server;
+
+mod path {
+    ipvland_store::conformance_tests!(crate::stage::Over::Path);
+}
+
+mod http {
+    ipvland_store::conformance_tests!(crate::stage::Over::Http);
+}
+
+mod ssh {
+    ipvland_store::conformance_tests!(crate::stage::Over::Ssh);
+}

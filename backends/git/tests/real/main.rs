@@ -1,0 +1,21 @@
+//! The store against real repositories and real servers: directories, nginx with git http-backend, sshd.
+
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "these are tests"
+)]
+
+mod contention;
+mod history;
+mod host;
+mod hostile;
+mod http;
+mod path;
+mod registered;
+mod ssh;
+
+#[path = "../server/mod.rs"]
+mod server;

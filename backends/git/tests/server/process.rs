@@ -1,0 +1,67 @@
+//! Programs that a server is made of.
+
+use std::{
+    net::{Ipv4Addr, TcpListener, TcpStream},
+    os::unix::process::CommandExt as _,
+    path::PathBuf,
+    process::{Child, Command},
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+
+/// A program that runs until this is dropped, with all that it started.
+#[derive(Debug)]
+pub struct Running(Child);
+
+impl Running {
+    /// Starts a program in a process group of its own.
+    pub fn start(command: &mut Command) -> Self {
+        Self(
+            command
+                .process_group(0)
+                .spawn()
+                .unwrap_or_else(|why| panic!("{command:?} does not start: {why}")),
+        )
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = kill_process_group(Pid::from_child(&self.0), Signal::KILL);
+        let _ = self.0.wait();
+    }
+}
+
+/// Finds a program, or fails the test with the package that holds it.
+pub fn program(name: &str, package: &str) -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(["/usr/sbin".into(), "/sbin".into()])
+        .map(|folder| folder.join(name))
+        .find(|file| file.is_file())
+        .unwrap_or_else(|| panic!("{name} is missing: apt-get install {package}"))
+}
+
+/// Runs a program to its end and returns what it printed; fails the test when it fails.
+pub fn run(command: &mut Command) -> String {
+    let output = command.output().unwrap_or_else(|why| panic!("{command:?} does not start: {why}"));
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?} failed: {errors}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Returns a port that nobody listens on at the moment.
+pub fn free_port() -> u16 {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
+}
+
+/// Waits until somebody listens on the port.
+pub fn wait_for(port: u16) {
+    let start = Instant::now();
+    while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
+        assert!(start.elapsed() < Duration::from_secs(10), "nobody listens on port {port}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
