@@ -1,0 +1,59 @@
+//! Ranges that no host can own (RFC 6890, the registries of special-purpose addresses).
+
+use std::net::IpAddr;
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+use crate::record::Reason;
+
+const fn v4(a: u8, b: u8, len: u8) -> IpNet {
+    IpNet::V4(Ipv4Net::new_assert(std::net::Ipv4Addr::new(a, b, 0, 0), len))
+}
+
+const fn v6(first: u16, len: u8) -> IpNet {
+    IpNet::V6(Ipv6Net::new_assert(std::net::Ipv6Addr::new(first, 0, 0, 0, 0, 0, 0, 0), len))
+}
+
+const RESERVED: [(IpNet, &str); 8] = [
+    (v4(0, 0, 8), "the unspecified range"),
+    (v4(127, 0, 8), "the loopback range"),
+    (v4(169, 254, 16), "the link-local range"),
+    (v4(224, 0, 4), "the multicast range"),
+    (v4(240, 0, 4), "the reserved range"),
+    // Holds the unspecified address, loopback, and IPv4 mapped into IPv6.
+    (v6(0, 8), "the loopback and mapped range"),
+    (v6(0xfe80, 10), "the link-local range"),
+    (v6(0xff00, 8), "the multicast range"),
+];
+
+/// The shortest prefixes that a host may own. Two halves of the Internet are a default route by another name.
+const SHORTEST_V4: u8 = 8;
+const SHORTEST_V6: u8 = 16;
+
+/// Tells whether two prefixes have an address in common.
+pub(super) fn touch(a: &IpNet, b: &IpNet) -> bool {
+    a.contains(b) || b.contains(a)
+}
+
+/// Says why no host at all can own a prefix.
+pub(super) fn check_prefix(prefix: IpNet) -> Result<(), Reason> {
+    if prefix.prefix_len() == 0 {
+        return Err(Reason("it is a default route and would cut hosts off".into()));
+    }
+    if let Some((range, what)) = RESERVED.iter().find(|(range, _)| touch(range, &prefix)) {
+        return Err(Reason(format!("it overlaps {what} {range}")));
+    }
+    let shortest = if prefix.addr().is_ipv4() { SHORTEST_V4 } else { SHORTEST_V6 };
+    if prefix.prefix_len() < shortest {
+        return Err(Reason(format!("it is wider than a /{shortest}, more than one host can own")));
+    }
+    Ok(())
+}
+
+/// Says why an address can't be a next hop.
+pub(super) fn check_next_hop(next_hop: IpAddr) -> Result<(), Reason> {
+    match RESERVED.iter().find(|(range, _)| range.contains(&next_hop)) {
+        Some((range, what)) => Err(Reason(format!("next hop {next_hop} is in {what} {range}"))),
+        None => Ok(()),
+    }
+}

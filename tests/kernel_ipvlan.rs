@@ -1,0 +1,135 @@
+//! ipvlan, macvlan, VLAN and dummy links of a real kernel, in namespaces of their own. Needs root and a kernel with all
+//! of these drivers, so `cargo test` leaves it to the lab: `cargo test --test kernel_ipvlan` runs it here.
+
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod namespace;
+
+use ipvland::kernel::{Flag, Kernel, Link, LinkKind, Mode, Netlink, NewLink};
+use namespace::ip;
+
+async fn host() -> (Netlink, u32) {
+    ip("link add eth2 type dummy");
+    ip("address add 10.1.1.48/24 dev eth2");
+    ip("link set eth2 up");
+    let netlink = Netlink::connect().unwrap();
+    let index = find(&netlink, "eth2").await.unwrap().index;
+    (netlink, index)
+}
+
+async fn find(netlink: &Netlink, name: &str) -> Option<Link> {
+    netlink.links().await.unwrap().into_iter().find(|link| link.name == name)
+}
+
+#[test]
+fn ipvlan_links_have_mode_flag_mtu_and_alias() {
+    namespace::run("ipvlan_links_have_mode_flag_mtu_and_alias", || async {
+        let (netlink, parent) = host().await;
+        assert_eq!(find(&netlink, "eth2").await.unwrap().kind, LinkKind::Dummy);
+        for mode in [Mode::L2, Mode::L3, Mode::L3s] {
+            for flag in [Flag::Bridge, Flag::Private, Flag::Vepa] {
+                for mtu in [None, Some(1400)] {
+                    let new = NewLink::Ipvlan { parent, mode, flag, mtu };
+                    let index = netlink.add_link("ipvl0123", "ipvland:0123", new).await.unwrap();
+                    let link = find(&netlink, "ipvl0123").await.unwrap();
+                    assert_eq!(link.index, index);
+                    assert_eq!(link.kind, LinkKind::Ipvlan(mode, flag));
+                    assert_eq!((link.parent, link.mtu, link.up), (Some(parent), mtu.unwrap_or(1500), false));
+                    assert!(link.is_ours() && link.alias == "ipvland:0123");
+                    netlink.delete_link(index).await.unwrap();
+                    assert_eq!(find(&netlink, "ipvl0123").await, None);
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn a_second_mode_rewrites_the_first() {
+    namespace::run("a_second_mode_rewrites_the_first", || async {
+        let (netlink, parent) = host().await;
+        for (name, mode) in [("one", Mode::L3), ("two", Mode::L2)] {
+            let new = NewLink::Ipvlan { parent, mode, flag: Flag::Bridge, mtu: None };
+            netlink.add_link(name, "ipvland:x", new).await.unwrap();
+        }
+        let one = find(&netlink, "one").await.unwrap();
+        assert_eq!(one.kind, LinkKind::Ipvlan(Mode::L2, Flag::Bridge), "the fake kernel does the same");
+    });
+}
+
+#[test]
+fn macvlan_on_the_parent_is_named() {
+    namespace::run("macvlan_on_the_parent_is_named", || async {
+        let (netlink, parent) = host().await;
+        ip("link add vm0 link eth2 type macvlan");
+        assert_eq!(find(&netlink, "vm0").await.unwrap().kind, LinkKind::Macvlan);
+        let new = NewLink::Ipvlan { parent, mode: Mode::L3, flag: Flag::Bridge, mtu: None };
+        let error = netlink.add_link("ipvl0", "ipvland:x", new).await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "cannot add the ipvlan link ipvl0 on eth2: eth2 already carries macvlan links (vm0); ipvlan and macvlan can't \
+             share a parent (errno 16)"
+        );
+    });
+}
+
+#[test]
+fn loopback_carries_no_ipvlan() {
+    namespace::run("loopback_carries_no_ipvlan", || async {
+        let (netlink, _) = host().await;
+        let new = NewLink::Ipvlan { parent: 1, mode: Mode::L3, flag: Flag::Bridge, mtu: None };
+        let error = netlink.add_link("ipvl0", "ipvland:x", new).await.unwrap_err();
+        assert_eq!(error.errno, Some(22), "{error}");
+        assert_eq!(find(&netlink, "ipvl0").await, None);
+    });
+}
+
+#[test]
+fn a_vlan_is_made_and_raised() {
+    namespace::run("a_vlan_is_made_and_raised", || async {
+        let (netlink, parent) = host().await;
+        let index =
+            netlink.add_link("eth2.20", "ipvland:parent", NewLink::Vlan { parent, id: 20 }).await.unwrap();
+        let link = find(&netlink, "eth2.20").await.unwrap();
+        assert_eq!((link.index, link.parent, link.up), (index, Some(parent), true));
+        assert_eq!((link.kind, link.alias.as_str()), (LinkKind::Vlan(20), "ipvland:parent"));
+        let again = netlink
+            .add_link("eth2.20", "ipvland:parent", NewLink::Vlan { parent, id: 20 })
+            .await
+            .unwrap_err();
+        assert_eq!(again.errno, Some(17), "{again}");
+    });
+}
+
+#[test]
+fn an_alias_that_is_too_long_leaves_no_link() {
+    namespace::run("an_alias_that_is_too_long_leaves_no_link", || async {
+        let (netlink, parent) = host().await;
+        let new = NewLink::Ipvlan { parent, mode: Mode::L3, flag: Flag::Bridge, mtu: None };
+        let error = netlink.add_link("ipvl0", &"x".repeat(300), new).await.unwrap_err();
+        assert!(error.to_string().starts_with("cannot mark the new link ipvl0 as ours: "), "{error}");
+        assert_eq!(find(&netlink, "ipvl0").await, None);
+    });
+}
+
+#[test]
+fn a_link_whose_parent_is_in_another_namespace_has_none() {
+    namespace::run("a_link_whose_parent_is_in_another_namespace_has_none", || async {
+        let (netlink, parent) = host().await;
+        let new = NewLink::Ipvlan { parent, mode: Mode::L3, flag: Flag::Bridge, mtu: None };
+        netlink.add_link("ipvl0", "ipvland:x", new).await.unwrap();
+        // Another namespace, held by a process that sleeps in it.
+        let mut holder =
+            std::process::Command::new("unshare").args(["--net", "sleep", "60"]).spawn().unwrap();
+        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+        ip(&format!("link set ipvl0 netns {}", holder.id()));
+        assert_eq!(find(&netlink, "ipvl0").await, None);
+        let shown = std::process::Command::new("nsenter")
+            .args([&format!("--net=/proc/{}/ns/net", holder.id()), "ip", "link", "show", "ipvl0"])
+            .output()
+            .unwrap();
+        assert!(String::from_utf8_lossy(&shown.stdout).contains("ipvl0"), "{shown:?}");
+        holder.kill().unwrap();
+        holder.wait().unwrap();
+    });
+}
