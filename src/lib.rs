@@ -2,7 +2,11 @@
 
 #![forbid(unsafe_code)]
 
+pub mod config;
 pub mod kernel;
+mod logging;
 pub mod plan;
 pub mod policy;
 pub mod record;
+mod secret;
+pub mod status;

@@ -1,0 +1,103 @@
+//! The configuration: defaults, then the file, then the environment, then flags.
+//!
+//! # Layout
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | `schema`, `subnet` | our keys in order, and what each may hold |
+//! | `layer` | the file, the variables and the flags, each with its name |
+//! | `load` | checks each layer, lets figment merge them, and builds the [`Config`] |
+//! | `show` | what `ipvland config` prints |
+//! | `error` | [`ConfigError`], a sentence each |
+
+mod error;
+mod layer;
+mod load;
+mod schema;
+mod show;
+mod subnet;
+
+pub use error::ConfigError;
+pub use load::{Loaded, Override, Sources, load};
+pub use show::Entry;
+pub(crate) use show::to_toml;
+
+use std::{net::IpAddr, path::PathBuf};
+
+use ipnet::IpNet;
+
+use crate::kernel::{Flag, Mode};
+
+/// Everything that an operator can say.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// `[host]`: who this host is.
+    pub host: HostConfig,
+    /// `[network]`: what a Docker network gets unless it says otherwise.
+    pub network: NetworkConfig,
+    /// `[store]`: where the fleet's records live.
+    pub store: StoreConfig,
+    /// `[daemon]`: files and sockets of the daemon.
+    pub daemon: DaemonConfig,
+    /// `[log]`: what it logs and how.
+    pub log: LogConfig,
+}
+
+/// The table `[host]`.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct HostConfig {
+    /// The parent interface; by default the one that the default route leaves by.
+    pub interface: Option<String>,
+    /// The address that names the host; by default the interface's first global one.
+    pub address: Option<IpAddr>,
+    /// The host's name; by default the machine's.
+    pub name: Option<String>,
+}
+
+/// The table `[network]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NetworkConfig {
+    /// The mode; `l2` by default.
+    pub mode: Mode,
+    /// The flag; `bridge` by default.
+    pub flag: Flag,
+    /// This host's prefixes (one string or a list of them), published at start.
+    pub subnet: Vec<IpNet>,
+    /// The gateway of L2 networks whose subnet holds it, in place of the first address, which Docker picks by itself.
+    pub gateway: Option<IpAddr>,
+    /// The MTU in bytes; by default the parent's.
+    pub mtu: Option<u32>,
+}
+
+/// The table `[store]`.
+#[derive(Clone, PartialEq)]
+pub struct StoreConfig {
+    /// Which store; `git` by default.
+    pub kind: String,
+    /// The table `[store.KIND]` as it stands, for the store to read. It may hold secrets.
+    pub table: serde_json::Value,
+}
+
+impl std::fmt::Debug for StoreConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StoreConfig").field("kind", &self.kind).finish_non_exhaustive()
+    }
+}
+
+/// The table `[daemon]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DaemonConfig {
+    /// What must outlive the daemon; `/var/lib/ipvland` by default.
+    pub state_dir: PathBuf,
+    /// The socket that Docker calls; `/run/docker/plugins/ipvland.sock` by default.
+    pub socket: PathBuf,
+}
+
+/// The table `[log]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LogConfig {
+    /// The level or filter, in the syntax of tracing's `EnvFilter`; `info` by default.
+    pub filter: String,
+    /// Whether each line is a JSON object.
+    pub json: bool,
+}

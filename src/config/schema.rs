@@ -1,0 +1,211 @@
+//! The keys of the config in their order, and what each may hold. The tables of the stores are the stores' own.
+
+use std::net::IpAddr;
+
+use figment::value::{Num, Value};
+use ipnet::IpNet;
+
+use super::subnet;
+use crate::logging;
+
+/// One key of one of our tables.
+pub(super) struct Key {
+    /// The table.
+    pub(super) table: &'static str,
+    /// The key.
+    pub(super) name: &'static str,
+    /// What it holds.
+    pub(super) form: Form,
+    /// What counts where it isn't set, if that is a value.
+    pub(super) default: Option<&'static str>,
+    /// What counts where it isn't set, in words.
+    pub(super) unset: &'static str,
+}
+
+impl Key {
+    /// Returns the full key: `host.name`.
+    pub(super) fn path(&self) -> String {
+        format!("{}.{}", self.table, self.name)
+    }
+}
+
+/// What a key may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    /// The name of a network interface (`IFNAMSIZ` of `linux/if.h`).
+    Interface,
+    /// A host's name.
+    HostName,
+    /// The address of a host or a gateway.
+    Address,
+    /// One of these words.
+    Choice(&'static [&'static str]),
+    /// A subnet, or a list of them.
+    Subnets,
+    /// An MTU in bytes.
+    Mtu,
+    /// The kind of a store; which ones there are is the registry's to say.
+    StoreKind,
+    /// An absolute path.
+    Directory,
+    /// A name under `/run/docker/plugins`, or an absolute path.
+    Socket,
+    /// A level, or a filter in the syntax of tracing's `EnvFilter`.
+    Filter,
+}
+
+const fn key(table: &'static str, name: &'static str, form: Form, unset: &'static str) -> Key {
+    Key { table, name, form, default: None, unset }
+}
+
+const fn with_default(table: &'static str, name: &'static str, form: Form, default: &'static str) -> Key {
+    Key { table, name, form, default: Some(default), unset: "" }
+}
+
+/// The tables, in order.
+pub(super) const TABLES: [&str; 5] = ["host", "network", "store", "daemon", "log"];
+
+/// The keys, in order.
+pub(super) const KEYS: [Key; 13] = [
+    key("host", "interface", Form::Interface, "the interface that the default route leaves by"),
+    key("host", "address", Form::Address, "the interface's first global address"),
+    key("host", "name", Form::HostName, "the hostname"),
+    with_default("network", "mode", Form::Choice(&["l2", "l3", "l3s"]), "l2"),
+    with_default("network", "flag", Form::Choice(&["bridge", "private", "vepa"]), "bridge"),
+    key("network", "subnet", Form::Subnets, "nothing is published at start"),
+    key("network", "gateway", Form::Address, "the first address of a subnet, as Docker picks it"),
+    key("network", "mtu", Form::Mtu, "the parent's"),
+    with_default("store", "kind", Form::StoreKind, "git"),
+    with_default("daemon", "state_dir", Form::Directory, "/var/lib/ipvland"),
+    with_default("daemon", "socket", Form::Socket, "/run/docker/plugins/ipvland.sock"),
+    with_default("log", "level", Form::Filter, "info"),
+    with_default("log", "format", Form::Choice(&["human", "json"]), "human"),
+];
+
+/// Returns the keys of a table, in order.
+pub(super) fn keys_of(table: &str) -> impl Iterator<Item = &'static Key> {
+    KEYS.iter().filter(move |key| key.table == table)
+}
+
+impl Form {
+    /// Checks a value and brings it into its one form: an MTU is a number, subnets are a list, a socket is a path.
+    ///
+    /// Text that came from a variable or a flag (`text`) may stand for a number or a list.
+    ///
+    /// # Errors
+    /// The rest of a sentence that begins with the key.
+    pub(super) fn read(self, value: &Value, text: bool) -> Result<Value, String> {
+        match self {
+            Self::Mtu => read_mtu(value, text),
+            Self::Subnets => read_subnets(value, text),
+            _ => {
+                let wanted = self.wanted();
+                let Some(word) = value.as_str() else {
+                    return Err(format!("must be {wanted}, in quotes, not {}", spell(value)));
+                };
+                self.check_word(word).map(Value::from)
+            }
+        }
+    }
+
+    fn wanted(self) -> String {
+        match self {
+            Self::Interface => "the name of an interface, such as \"eth2\"".into(),
+            Self::HostName => "a name, such as \"web-1\"".into(),
+            Self::Address => "an address, such as \"10.1.1.48\"".into(),
+            Self::Choice(words) => format!("one of {}", words.join(", ")),
+            Self::Subnets => "a subnet such as \"10.1.48.0/24\", or a list of them".into(),
+            Self::Mtu => "a whole number of bytes from 68 to 65535".into(),
+            Self::StoreKind => "the kind of a store, such as \"git\"".into(),
+            Self::Directory => "an absolute path".into(),
+            Self::Socket => "a name under /run/docker/plugins, or an absolute path".into(),
+            Self::Filter => {
+                "a level (error, warn, info, debug, trace) or a filter such as \"info,ipvland=debug\"".into()
+            }
+        }
+    }
+
+    fn check_word(self, word: &str) -> Result<String, String> {
+        let printable = !word.is_empty() && !word.contains(|c: char| c.is_control() || c.is_whitespace());
+        let fits = match self {
+            Self::Interface => printable && word.len() <= 15 && !word.contains('/'),
+            Self::HostName => printable && word.len() <= 253,
+            Self::Address => return read_address(word).ok_or_else(|| self.refuse(word)),
+            Self::Choice(words) => words.contains(&word),
+            Self::Directory => word.starts_with('/'),
+            Self::Socket if word.contains('/') => word.starts_with('/'),
+            Self::Socket if printable => {
+                let name = word.strip_suffix(".sock").unwrap_or(word);
+                return Ok(format!("/run/docker/plugins/{name}.sock"));
+            }
+            Self::Socket => false,
+            Self::Filter => logging::parse_filter(word).is_some(),
+            Self::StoreKind | Self::Subnets | Self::Mtu => true,
+        };
+        if fits { Ok(word.to_owned()) } else { Err(self.refuse(word)) }
+    }
+
+    fn refuse(self, word: &str) -> String {
+        format!("must be {}, not {word:?}", self.wanted())
+    }
+}
+
+fn read_address(word: &str) -> Option<String> {
+    let address: IpAddr = word.parse().ok()?;
+    let usable = !(address.is_unspecified() || address.is_loopback() || address.is_multicast());
+    usable.then(|| address.to_string())
+}
+
+fn read_mtu(value: &Value, text: bool) -> Result<Value, String> {
+    let number = match value {
+        Value::String(_, word) if text => word.trim().parse::<i128>().ok(),
+        value => whole(value),
+    };
+    match number {
+        // An IPv4 link carries at least 68 bytes (RFC 791); the length field of IP ends at 65535.
+        Some(mtu @ 68..=65_535) => Ok(Value::from(mtu as u32)),
+        _ => Err(format!("must be {}, not {}", Form::Mtu.wanted(), spell(value))),
+    }
+}
+
+fn read_subnets(value: &Value, text: bool) -> Result<Value, String> {
+    let wrong = || format!("must be {}, not {}", Form::Subnets.wanted(), spell(value));
+    let words: Vec<&str> = match value {
+        Value::String(_, word) if text => {
+            word.split(',').map(str::trim).filter(|word| !word.is_empty()).collect()
+        }
+        Value::String(_, word) => vec![word],
+        Value::Array(_, items) => {
+            items.iter().map(|item| item.as_str().ok_or_else(wrong)).collect::<Result<_, _>>()?
+        }
+        _ => return Err(wrong()),
+    };
+    let mut subnets: Vec<IpNet> = Vec::new();
+    for word in words {
+        let subnet = subnet::parse(word)?;
+        if let Some(other) = subnets.iter().find(|other| other.contains(&subnet) || subnet.contains(*other)) {
+            return Err(format!("names {subnet}, which overlaps {other}: name each address once"));
+        }
+        subnets.push(subnet);
+    }
+    Ok(Value::from(subnets.iter().map(|subnet| Value::from(subnet.to_string())).collect::<Vec<_>>()))
+}
+
+/// Returns a whole number, whichever width the parser gave it.
+fn whole(value: &Value) -> Option<i128> {
+    value.to_i128().or_else(|| i128::try_from(value.to_u128()?).ok())
+}
+
+/// Spells a value for a sentence. None of our own keys holds a secret.
+fn spell(value: &Value) -> String {
+    match value {
+        Value::String(_, word) => format!("{word:?}"),
+        Value::Bool(_, truth) => truth.to_string(),
+        Value::Num(_, Num::F32(number)) => number.to_string(),
+        Value::Num(_, Num::F64(number)) => number.to_string(),
+        Value::Num(..) => whole(value).map_or_else(|| "a number".into(), |number| number.to_string()),
+        Value::Dict(..) => "a table".into(),
+        Value::Array(..) => "a list".into(),
+        _ => "nothing".into(),
+    }
+}

@@ -1,0 +1,213 @@
+//! What the daemon tells about itself: the state behind `ipvland status`, the plugin's `/status`, and its JSON.
+//!
+//! Each part of the daemon writes its own section on the [`Board`]; readers see all of them at once.
+
+mod render;
+
+use std::{
+    collections::BTreeMap,
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+pub use render::render_text;
+
+/// Everything that the daemon tells, as `ipvland status -o json` prints it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// The version of the running daemon.
+    pub version: String,
+    /// Whether nothing in `problems` is there.
+    pub healthy: bool,
+    /// What keeps the daemon from being healthy, a sentence each.
+    pub problems: Vec<String>,
+    /// Who this host is.
+    pub host: HostStatus,
+    /// The store and how it is.
+    pub store: StoreStatus,
+    /// What this host publishes.
+    pub published: PublishedStatus,
+    /// The records of the other hosts that are believed, by file.
+    pub learned: Vec<Learned>,
+    /// The records, and prefixes of records, that are refused, and why.
+    pub refused: Vec<Refused>,
+    /// Each route that is wanted, and what became of it.
+    pub routes: Vec<RouteStatus>,
+    /// The Docker networks of this host.
+    pub networks: Vec<NetworkStatus>,
+}
+
+/// Who this host is.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct HostStatus {
+    /// Its name.
+    pub name: String,
+    /// The stable id of the machine.
+    pub id: String,
+    /// The parent interface, where there is one.
+    pub interface: Option<String>,
+    /// The address that names it in the store, where it has one.
+    pub address: Option<IpAddr>,
+}
+
+/// The store and how it is.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct StoreStatus {
+    /// Its kind.
+    pub kind: String,
+    /// Where it is, secrets hidden.
+    pub location: String,
+    /// The revision of the records in use.
+    pub revision: Option<String>,
+    /// Where the records in use come from: `store`, `disk` (the last good snapshot), or `none`.
+    pub source: String,
+    /// Why the store is away at the moment, if it is.
+    pub away: Option<String>,
+    /// Why the records in use are kept although the store shows others, if so.
+    pub held: Option<String>,
+}
+
+/// What this host publishes.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct PublishedStatus {
+    /// The file of this host's record.
+    pub file: Option<String>,
+    /// What the record ought to hold: network names and prefixes.
+    pub prefixes: BTreeMap<String, Vec<IpNet>>,
+    /// `published`, `pending`, `refused`, `left`, `edited` (the store's record differs by another's hand), or `nothing`.
+    pub state: String,
+    /// Why, where the state needs a reason.
+    pub reason: Option<String>,
+}
+
+/// A record of another host.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Learned {
+    /// The file.
+    pub file: String,
+    /// The host's name.
+    pub host: String,
+    /// The network.
+    pub network: String,
+    /// The prefix.
+    pub prefix: IpNet,
+    /// The next hop.
+    pub next_hop: IpAddr,
+}
+
+/// A record, or one prefix of it, that is left out.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Refused {
+    /// The file.
+    pub file: String,
+    /// The prefix, where the rest of the record stands.
+    pub prefix: Option<IpNet>,
+    /// Why.
+    pub reason: String,
+}
+
+/// A wanted route, and what became of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RouteStatus {
+    /// Where it leads.
+    pub prefix: IpNet,
+    /// The next hop.
+    pub next_hop: IpAddr,
+    /// The interface.
+    pub interface: String,
+    /// `installed`, `foreign` (somebody else routes the prefix) or `failed`.
+    pub state: String,
+    /// Why it is not installed, where it isn't.
+    pub reason: Option<String>,
+}
+
+/// A Docker network of this host.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NetworkStatus {
+    /// The first 12 digits of Docker's id.
+    pub id: String,
+    /// The name in records.
+    pub name: String,
+    /// The mode: `l2`, `l3`, `l3s`.
+    pub mode: String,
+    /// The parent interface.
+    pub parent: String,
+    /// Its subnets.
+    pub subnets: Vec<IpNet>,
+    /// How many endpoints it has.
+    pub endpoints: usize,
+    /// Whether its prefixes are told to the other hosts.
+    pub published: bool,
+}
+
+/// Where the parts of the daemon write their sections.
+#[derive(Debug, Clone, Default)]
+pub struct Board(Arc<Mutex<Status>>);
+
+impl Board {
+    /// Changes sections of the status.
+    pub fn update(&self, change: impl FnOnce(&mut Status)) {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Returns the whole status, with `healthy` and `problems` worked out.
+    pub fn read(&self) -> Status {
+        let mut status = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        status.problems = status.find_problems();
+        status.healthy = status.problems.is_empty();
+        status
+    }
+}
+
+impl Status {
+    fn find_problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        if let Some(away) = &self.store.away {
+            problems.push(format!("the store is away: {away}"));
+        }
+        problems.extend(self.store.held.clone());
+        if matches!(self.published.state.as_str(), "pending" | "refused" | "edited") {
+            let reason = self.published.reason.as_deref().unwrap_or("not yet in the store");
+            problems.push(format!("this host's record is {}: {reason}", self.published.state));
+        }
+        // Others' records that are refused are for others to mend, and all that is believed is routed.
+        let own = self.refused.iter().filter(|refused| Some(&refused.file) == self.published.file.as_ref());
+        problems.extend(own.map(|refused| match refused.prefix {
+            Some(prefix) => format!("the other hosts refuse this host's {prefix}: {}", refused.reason),
+            None => format!("the other hosts refuse this host's record: {}", refused.reason),
+        }));
+        problems.extend(self.routes.iter().filter(|route| route.state != "installed").map(|route| {
+            let reason = route.reason.as_deref().unwrap_or("unknown");
+            format!("the route to {} is {}: {reason}", route.prefix, route.state)
+        }));
+        problems
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_answers_for_its_own_record_and_routes() {
+        let board = Board::default();
+        let refused = |file: &str| Refused { file: file.to_owned(), prefix: None, reason: "no".to_owned() };
+        board.update(|status| {
+            status.published.file = Some("10.1.1.48.json".to_owned());
+            status.refused = vec![refused(".gitkeep"), refused("10.1.1.51.json")];
+        });
+        assert!(board.read().healthy, "{:?}", board.read().problems);
+        board.update(|status| status.refused.push(refused("10.1.1.48.json")));
+        assert_eq!(board.read().problems, ["the other hosts refuse this host's record: no"]);
+        board.update(|status| {
+            status.refused.clear();
+            status.published.state = "pending".to_owned();
+            status.store.away = Some("no route to host".to_owned());
+        });
+        assert_eq!(board.read().problems.len(), 2);
+        assert!(!board.read().healthy);
+    }
+}
