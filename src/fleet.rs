@@ -1,0 +1,224 @@
+//! What this host knows of the fleet: follows the store, and remembers the last good snapshot on disk.
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures::{StreamExt as _, stream::BoxStream};
+use ipvland_store::{Event, Key, Revision, Snapshot, Stray};
+use tokio::{sync::watch, time::Instant};
+
+use crate::{
+    policy::Records,
+    record::{Reason, Record},
+    status::Board,
+};
+
+mod cache;
+mod hold;
+#[cfg(test)]
+mod tests;
+
+pub use cache::Cache;
+use hold::Hold;
+
+/// Where the records of a [`View`] come from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Source {
+    /// Nowhere yet: neither the store nor the disk has told anything.
+    #[default]
+    None,
+    /// The last good snapshot on disk: the store has not answered since the start.
+    Disk,
+    /// The store.
+    Store,
+}
+
+/// What is known of the fleet at one moment.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct View {
+    /// Where the records come from.
+    pub source: Source,
+    /// The revision of the records.
+    pub revision: Option<Revision>,
+    /// Every record, each parsed or refused by itself.
+    pub records: Arc<Records>,
+    /// What lies among the records and isn't one.
+    pub strays: Vec<Stray>,
+    /// How often the store was read as a whole. What is missing after such a reading was not taken out by a commit.
+    pub readings: u64,
+    /// Why the store is away at the moment, if it is.
+    pub away: Option<String>,
+    /// Why records are kept that the store no longer shows, if so.
+    pub held: Option<String>,
+}
+
+/// Follows the store and tells every change of the view.
+pub struct Fleet {
+    raw: Snapshot,
+    view: View,
+    hold: Hold,
+    own: watch::Receiver<Option<Key>>,
+    cache: Cache,
+    views: watch::Sender<Arc<View>>,
+    board: Board,
+}
+
+/// How long changes are gathered before the snapshot on disk is written anew.
+const WRITE_DELAY: Duration = Duration::from_millis(500);
+
+impl Fleet {
+    /// Makes the fleet of a host, with what the snapshot on disk knows. `own` is the key of the host's own record.
+    pub fn new(cache: PathBuf, own: watch::Receiver<Option<Key>>, board: Board) -> Self {
+        let cache = Cache::new(cache);
+        let (raw, view) = match cache.read() {
+            Some(raw) => {
+                tracing::info!(revision = %raw.revision, records = raw.records.len(), "read the last snapshot from disk");
+                let view = View {
+                    source: Source::Disk,
+                    revision: Some(raw.revision.clone()),
+                    records: Arc::new(parse_all(&raw.records)),
+                    ..View::default()
+                };
+                (raw, view)
+            }
+            None => (Snapshot::empty(Revision::new("none")), View::default()),
+        };
+        let fleet = Self {
+            raw,
+            view,
+            hold: Hold::default(),
+            own,
+            cache,
+            views: watch::Sender::new(Arc::default()),
+            board,
+        };
+        fleet.tell();
+        fleet
+    }
+
+    /// Returns the views from now on.
+    pub fn subscribe(&self) -> watch::Receiver<Arc<View>> {
+        self.views.subscribe()
+    }
+
+    /// Follows the events of a store. It returns when they end, which those of
+    /// [`follow`](ipvland_store::follow::follow) never do.
+    pub async fn run(mut self, mut events: BoxStream<'static, ipvland_store::Result<Event>>) {
+        let mut write_at: Option<Instant> = None;
+        loop {
+            let due = [write_at, self.hold.ends()].into_iter().flatten().min();
+            tokio::select! {
+                event = events.next() => match event {
+                    Some(event) => {
+                        if self.take(event) {
+                            write_at.get_or_insert_with(|| Instant::now() + WRITE_DELAY);
+                        }
+                    }
+                    None => return,
+                },
+                () = sleep_until(due) => {
+                    if write_at.is_some_and(|at| at <= Instant::now()) {
+                        write_at = None;
+                        self.cache.write(&self.raw).await;
+                    }
+                    self.judge_hold();
+                }
+            }
+            self.tell();
+        }
+    }
+
+    /// Takes an event and says whether the records changed.
+    fn take(&mut self, event: ipvland_store::Result<Event>) -> bool {
+        let event = match event {
+            Ok(event) => event,
+            Err(error) => {
+                let away = error.to_string();
+                if self.view.away.as_ref() != Some(&away) {
+                    tracing::warn!("the store is away, routes stay as they are: {away}");
+                }
+                self.view.away = Some(away);
+                return false;
+            }
+        };
+        if self.view.away.take().is_some() {
+            tracing::info!("the store is back");
+        }
+        let before = self.view.revision.clone();
+        match event {
+            Event::Reset(snapshot) => self.reset(snapshot),
+            Event::Delta(delta) => {
+                let records = Arc::make_mut(&mut self.view.records);
+                for (key, change) in &delta.changes {
+                    match change {
+                        Some(bytes) => records.insert(key.clone(), parse(key, bytes)),
+                        None => records.remove(key),
+                    };
+                    let change = if change.is_some() { "learned" } else { "removed" };
+                    tracing::debug!(record = %key, revision = %delta.revision, "record {change}");
+                }
+                self.view.strays.clone_from(&delta.strays);
+                self.raw.apply(&delta);
+            }
+        }
+        self.view.revision = Some(self.raw.revision.clone());
+        self.judge_hold();
+        before != self.view.revision
+    }
+
+    fn reset(&mut self, snapshot: Snapshot) {
+        tracing::info!(
+            revision = %snapshot.revision, records = snapshot.records.len(), "read all records of the store"
+        );
+        let records = parse_all(&snapshot.records);
+        let before = std::mem::replace(&mut self.view.records, Arc::new(records));
+        self.hold.begin(&before, &self.view.records, self.own.borrow().as_ref());
+        self.view.strays.clone_from(&snapshot.strays);
+        self.view.source = Source::Store;
+        self.view.readings += 1;
+        self.raw = snapshot;
+    }
+
+    /// Puts records back that a store lost as a whole, for as long as they are held.
+    fn judge_hold(&mut self) {
+        self.view.held =
+            self.hold.judge(&mut self.view.records, &self.raw.records, self.own.borrow().as_ref());
+    }
+
+    fn tell(&self) {
+        self.board.update(|status| {
+            status.store.revision = self.view.revision.as_ref().map(ToString::to_string);
+            status.store.source = match self.view.source {
+                Source::None => "none",
+                Source::Disk => "disk",
+                Source::Store => "store",
+            }
+            .to_owned();
+            status.store.away.clone_from(&self.view.away);
+            status.store.held.clone_from(&self.view.held);
+        });
+        self.views.send_if_modified(|view| {
+            let changed = **view != self.view;
+            if changed {
+                *view = Arc::new(self.view.clone());
+            }
+            changed
+        });
+    }
+}
+
+async fn sleep_until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn parse(key: &Key, bytes: &Bytes) -> Result<Arc<Record>, Reason> {
+    Record::parse(key, bytes).map(Arc::new)
+}
+
+/// Parses every record by itself.
+pub(crate) fn parse_all(records: &BTreeMap<Key, Bytes>) -> Records {
+    records.iter().map(|(key, bytes)| (key.clone(), parse(key, bytes))).collect()
+}

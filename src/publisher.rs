@@ -1,0 +1,264 @@
+//! Keeps this host's own record in the store equal to what its networks claim.
+//!
+//! The host writes when what it has to say changes, and when the store lost its record. Otherwise the store's word
+//! stands: a record that an operator edited by hand is left as it is, and told in the status.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use ipvland_store::{EndpointStore, Nudge, Remedy, Result, StoreExt as _, transact::Retry};
+use tokio::sync::watch;
+
+use crate::{durable, fleet::View, policy::Local, record::Record, status::Board};
+
+mod announce;
+mod claims;
+mod edit;
+mod source;
+#[cfg(test)]
+mod tests;
+
+pub use announce::Announcer;
+pub use claims::{Claims, is_published};
+pub use edit::{Edit, withdraw};
+pub use source::ClaimSource;
+
+/// What became of the claims.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum State {
+    /// There is nothing to publish.
+    Nothing,
+    /// The store does not have them yet, and why.
+    Pending(String),
+    /// The store has them.
+    Published,
+    /// They can't be published, and why.
+    Refused(String),
+    /// The store's record differs by another's hand, and how.
+    Edited(String),
+    /// The host has left: nothing is published until the daemon starts again.
+    Left,
+}
+
+/// The newest claims that were dealt with, and what became of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// The claims.
+    pub claims: Option<Claims>,
+    /// What became of them.
+    pub state: State,
+}
+
+/// What the publisher needs.
+pub struct Publisher {
+    /// Where records live.
+    pub store: Arc<dyn EndpointStore>,
+    /// Wakes the store's poller, so that our own commit is seen at once.
+    pub nudge: Nudge,
+    /// The stable id of the machine.
+    pub id: String,
+    /// What is to be published.
+    pub source: ClaimSource,
+    /// What the store shows.
+    pub views: watch::Receiver<Arc<View>>,
+    /// What this host's interfaces are, to refuse what would cut hosts off.
+    pub local: watch::Receiver<Local>,
+    /// Whether the host has left.
+    pub left: watch::Receiver<bool>,
+    /// Where the claims that the store took are remembered.
+    pub settled_file: PathBuf,
+    /// Where the status goes.
+    pub board: Board,
+    /// Where the outcome goes.
+    pub outcome: watch::Sender<Outcome>,
+}
+
+/// How long one round of attempts lasts before the status tells of it; the next begins at once.
+const ROUND: Retry = Retry {
+    base: Duration::from_millis(500),
+    cap: Duration::from_secs(12),
+    deadline: Some(Duration::from_secs(60)),
+};
+
+/// How long to wait before claims that were refused are tried again, unless something changes before.
+const REFUSED_PAUSE: Duration = Duration::from_secs(60);
+
+impl Publisher {
+    /// Publishes for ever.
+    pub async fn run(mut self) {
+        let mut settled = Settled::load(self.settled_file.clone());
+        loop {
+            let pause = self.step(&mut settled).await;
+            tokio::select! {
+                () = self.source.changed() => {}
+                Ok(()) = self.views.changed() => {}
+                Ok(()) = self.left.changed() => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    /// Does what there is to do now, and returns how long to wait for news before doing it again.
+    async fn step(&mut self, settled: &mut Settled) -> Duration {
+        let claims = self.source.claims();
+        let idle = Duration::from_secs(3600);
+        if *self.left.borrow() {
+            self.tell(claims, State::Left);
+            return idle;
+        }
+        let Some(wanted) = claims.clone() else {
+            self.tell(claims, State::Pending("the parent interface has no address yet".to_owned()));
+            return idle;
+        };
+        let view = self.views.borrow_and_update().clone();
+        if !settled.must_write(&wanted, &view) {
+            self.tell(claims, settled.state(&wanted, &view));
+            return idle;
+        }
+        if wanted.is_empty() && settled.claims.is_none() && !view.knows(&self.id) {
+            self.tell(claims, State::Nothing);
+            return idle;
+        }
+        match &self.outcome.borrow().state {
+            // A refusal stays told until it is decided anew.
+            State::Refused(_) => {}
+            _ => self.show(&wanted, &State::Pending("being written to the store".to_owned())),
+        }
+        let (mut left, mut source) = (self.left.clone(), self.source.clone());
+        let written = tokio::select! {
+            written = self.write(&wanted) => written,
+            // A commit that is cut off may be done or not: the next one finds out, and who leaves takes it out.
+            () = source.differs_from(&wanted) => return Duration::ZERO,
+            Ok(_) = left.wait_for(|left| *left) => return Duration::ZERO,
+        };
+        let (state, pause) = match written {
+            Ok(()) => {
+                settled.save(wanted.clone(), view.readings);
+                self.nudge.wake();
+                (settled.state(&wanted, &view), idle)
+            }
+            Err(error) => match error.remedy() {
+                Remedy::GiveUp => {
+                    tracing::error!("this host's record is not published: {error}");
+                    (State::Refused(error.to_string()), REFUSED_PAUSE)
+                }
+                _ => {
+                    tracing::warn!("this host's record is not published yet: {error}");
+                    (State::Pending(error.to_string()), Duration::ZERO)
+                }
+            },
+        };
+        self.tell(claims, state);
+        pause
+    }
+
+    async fn write(&self, wanted: &Claims) -> Result<()> {
+        let local = self.local.borrow().clone();
+        let edit = Edit { id: &self.id, claims: wanted, local: &local };
+        let revision = self.store.transact(ROUND, |snapshot| edit.apply(snapshot)).await?;
+        tracing::info!(%revision, "this host's record is in the store: {}", wanted.words());
+        Ok(())
+    }
+
+    fn tell(&self, claims: Option<Claims>, state: State) {
+        if let Some(claims) = &claims {
+            self.show(claims, &state);
+        } else {
+            self.board.update(|status| {
+                status.published.state = "nothing".to_owned();
+                status.published.reason = None;
+            });
+        }
+        self.outcome.send_if_modified(|outcome| {
+            let new = Outcome { claims, state };
+            let changed = *outcome != new;
+            *outcome = new;
+            changed
+        });
+    }
+
+    fn show(&self, claims: &Claims, state: &State) {
+        let (word, reason) = match state {
+            State::Nothing => ("nothing", None),
+            State::Pending(reason) => ("pending", Some(reason)),
+            State::Published => ("published", None),
+            State::Refused(reason) => ("refused", Some(reason)),
+            State::Edited(reason) => ("edited", Some(reason)),
+            State::Left => ("left", None),
+        };
+        self.board.update(|status| {
+            status.published.file = Some(Record::key(claims.host).to_string());
+            status.published.prefixes = claims.networks.clone();
+            status.published.state = word.to_owned();
+            status.published.reason = reason.cloned();
+        });
+    }
+}
+
+/// The claims that the store took last, remembered over restarts, so that what an operator edits by hand afterwards can
+/// be told from what this host has not yet said.
+#[derive(Debug)]
+struct Settled {
+    file: PathBuf,
+    claims: Option<Claims>,
+    /// The reading of the store at which the record was last known to be there.
+    reading: u64,
+    /// Whether the view has shown our record since we wrote it; before that, what it shows is from before our write.
+    seen: bool,
+}
+
+impl Settled {
+    fn load(file: PathBuf) -> Self {
+        let claims = std::fs::read(&file).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        Self { file, claims, reading: 0, seen: true }
+    }
+
+    fn save(&mut self, claims: Claims, reading: u64) {
+        let written = serde_json::to_vec(&claims).map_err(std::io::Error::other);
+        if let Err(error) = written.and_then(|bytes| durable::write(&self.file, &bytes)) {
+            tracing::warn!(file = %self.file.display(), %error, "cannot remember what was published; free the disk");
+        }
+        self.claims = Some(claims);
+        self.reading = reading;
+        self.seen = false;
+    }
+
+    /// Says whether the store has to be written.
+    fn must_write(&mut self, wanted: &Claims, view: &View) -> bool {
+        if self.claims.as_ref() != Some(wanted) {
+            return true;
+        }
+        let shown = view.records.get(&Record::key(wanted.host));
+        self.seen |= wanted.matches(shown);
+        // A commit that takes our record out is somebody's decision; a store that was read as a whole and does not have
+        // it has lost it.
+        let lost = shown.is_none() && !wanted.is_empty() && view.readings > self.reading;
+        if view.readings > self.reading && !lost {
+            self.reading = view.readings;
+        }
+        lost
+    }
+
+    fn state(&self, wanted: &Claims, view: &View) -> State {
+        let shown = view.records.get(&Record::key(wanted.host));
+        if !self.seen || view.readings == 0 || wanted.matches(shown) {
+            return if wanted.is_empty() { State::Nothing } else { State::Published };
+        }
+        State::Edited(match shown {
+            None => "it was taken out of the store by hand; it is published again when a network changes or ipvland \
+                     starts"
+                .to_owned(),
+            Some(Err(reason)) => format!("it was edited by hand and can't be read: {reason}"),
+            Some(Ok(record)) => {
+                let prefixes: Vec<_> = record.prefixes().map(|(_, prefix)| prefix.to_string()).collect();
+                format!("it was edited by hand and now holds {}", claims::list(&prefixes))
+            }
+        })
+    }
+}
+
+impl View {
+    /// Says whether some record carries a machine's id.
+    fn knows(&self, id: &str) -> bool {
+        self.records.values().any(|record| matches!(record, Ok(record) if record.id.as_deref() == Some(id)))
+    }
+}
