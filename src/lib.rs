@@ -4,6 +4,7 @@
 
 pub mod config;
 pub mod datapath;
+pub mod driver;
 pub mod durable;
 pub mod fleet;
 pub mod host;

@@ -1,0 +1,240 @@
+//! A host with the real driver on a real socket; links, fleet and daemon are kept in memory.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::{Read, Write},
+    os::unix::net::UnixStream,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use ipnet::IpNet;
+use ipvland::{
+    config::NetworkConfig,
+    driver::{self, Announce, Announcement, Control, Driver, Links, Refusal, Settings},
+    kernel::{Flag, Mode},
+    network::{Book, Network, Networks},
+    status::Board,
+};
+use serde_json::Value;
+use tokio::{sync::oneshot, task::JoinHandle};
+
+/// The links of a host, in memory; `eth2` and `eth3` are there, VLANs on them are made.
+#[derive(Debug, Default)]
+pub(crate) struct MemoryLinks {
+    pub(crate) links: Mutex<BTreeMap<String, String>>,
+    pub(crate) vlans: Mutex<BTreeSet<String>>,
+    pub(crate) hangs: AtomicBool,
+}
+
+impl MemoryLinks {
+    async fn pass(&self) {
+        if self.hangs.load(Ordering::SeqCst) {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+#[async_trait]
+impl Links for MemoryLinks {
+    async fn prepare_parent(&self, network: &Network, _: &Networks) -> Result<bool, Refusal> {
+        let parent = network.parent.as_str();
+        self.pass().await;
+        match parent.split_once('.') {
+            None if parent == "eth2" || parent == "eth3" => Ok(false),
+            Some(_) => {
+                self.vlans.lock().unwrap().insert(parent.to_owned());
+                Ok(true)
+            }
+            None => Err(Refusal(format!("parent {parent} does not exist"))),
+        }
+    }
+
+    async fn release_parent(&self, parent: &str) -> Result<(), Refusal> {
+        self.vlans.lock().unwrap().remove(parent);
+        Ok(())
+    }
+
+    async fn add(&self, endpoint: &str, network: &Network) -> Result<String, Refusal> {
+        self.pass().await;
+        let name = format!("ipvl{}", &endpoint[..11]);
+        let shown = format!("{name} on {} {:?}", network.parent, network.mode).to_lowercase();
+        self.links.lock().unwrap().insert(endpoint.to_owned(), shown);
+        Ok(name)
+    }
+
+    async fn remove(&self, endpoint: &str) -> Result<(), Refusal> {
+        self.pass().await;
+        self.links.lock().unwrap().remove(endpoint);
+        Ok(())
+    }
+}
+
+/// What the fleet says of a new prefix.
+#[derive(Debug)]
+pub(crate) struct Fleet {
+    pub(crate) taken: Option<IpNet>,
+    pub(crate) answer: Mutex<Announcement>,
+}
+
+#[async_trait]
+impl Announce for Fleet {
+    async fn check(&self, prefixes: &[IpNet]) -> Result<(), String> {
+        match prefixes.iter().find(|prefix| Some(**prefix) == self.taken) {
+            Some(prefix) => Err(format!("{prefix} is web-2's")),
+            None => Ok(()),
+        }
+    }
+
+    async fn announce(&self, _: Duration) -> Announcement {
+        self.answer.lock().unwrap().clone()
+    }
+}
+
+#[derive(Debug)]
+struct Daemon;
+
+#[async_trait]
+impl Control for Daemon {
+    async fn leave(&self, force: bool) -> Result<String, String> {
+        if force { Ok("this host has left".to_owned()) } else { Err("2 networks need the record".to_owned()) }
+    }
+
+    async fn sync(&self) -> Result<String, String> {
+        Ok("looked at the store".to_owned())
+    }
+}
+
+/// A host with a running driver.
+pub(crate) struct Host {
+    state: tempfile::TempDir,
+    pub(crate) links: Arc<MemoryLinks>,
+    pub(crate) fleet: Arc<Fleet>,
+    pub(crate) settings: Settings,
+    running: Option<(oneshot::Sender<()>, JoinHandle<std::io::Result<()>>)>,
+}
+
+/// An answer of the driver.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) code: u16,
+    pub(crate) head: String,
+    pub(crate) text: String,
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
+    }
+
+    /// Returns the sentence of a refusal; empty where there is none.
+    pub(crate) fn refusal(&self) -> String {
+        assert_eq!(self.code, 200, "{}", self.text);
+        self.json()["Err"].as_str().unwrap_or_default().to_owned()
+    }
+}
+
+impl Host {
+    /// Starts a host whose networks are L2 on `eth2` unless they say otherwise.
+    pub(crate) async fn start() -> Self {
+        let fleet = Fleet {
+            taken: Some("10.66.0.0/24".parse().unwrap()),
+            answer: Mutex::new(Announcement::Published),
+        };
+        let defaults =
+            NetworkConfig { mode: Mode::L2, flag: Flag::Bridge, subnet: vec![], gateway: None, mtu: None };
+        let mut host = Self {
+            state: tempfile::tempdir().unwrap(),
+            links: Arc::default(),
+            fleet: Arc::new(fleet),
+            settings: Settings::new(defaults, Some("eth2".to_owned())),
+            running: None,
+        };
+        host.run();
+        host
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.state.path().join("plugins/ipvland.sock")
+    }
+
+    pub(crate) fn state(&self) -> PathBuf {
+        self.state.path().join("state")
+    }
+
+    /// Starts the daemon over what state there is.
+    pub(crate) fn run(&mut self) {
+        let driver = Driver::new(
+            self.settings.clone(),
+            Book::open(self.state()).unwrap(),
+            self.links.clone(),
+            self.fleet.clone(),
+            Arc::new(Daemon),
+            Board::default(),
+        );
+        let socket = driver::socket::bind(&self.socket()).unwrap();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let shutdown = async move { drop(stopped.await) };
+        self.running = Some((stop, tokio::spawn(driver::serve(socket, driver, shutdown))));
+    }
+
+    /// Stops the daemon, as SIGTERM does.
+    pub(crate) async fn stop(&mut self) {
+        let (stop, task) = self.running.take().unwrap();
+        stop.send(()).unwrap();
+        tokio::time::timeout(Duration::from_secs(1), task)
+            .await
+            .expect("a second is enough")
+            .unwrap()
+            .unwrap();
+        assert!(!self.socket().exists());
+    }
+
+    /// Stops the daemon and starts it over the same state.
+    pub(crate) async fn restart(&mut self) {
+        self.stop().await;
+        self.run();
+    }
+
+    /// Calls a method as Docker does: no Content-Type, and an empty body where there are no arguments.
+    pub(crate) async fn call(&self, method: &str, body: impl ToString) -> Answer {
+        let body = body.to_string();
+        let accept = "application/vnd.docker.plugins.v1.2+json";
+        self.send(format!(
+            "POST /{method} HTTP/1.1\r\nHost: plugins\r\nUser-Agent: Go-http-client/1.1\r\nContent-Length: {}\r\n\
+             Accept: {accept}\r\nAccept-Encoding: gzip\r\nConnection: close\r\n\r\n{body}",
+            body.len()
+        ))
+        .await
+    }
+
+    /// Sends bytes as they are, and reads the answer to the end.
+    pub(crate) async fn send(&self, request: String) -> Answer {
+        let mut stream = UnixStream::connect(self.socket()).unwrap();
+        let exchange = move || {
+            // A server that refuses a body may close before all of it is sent.
+            let _ = stream.write_all(request.as_bytes());
+            let mut bytes = Vec::new();
+            let _ = stream.read_to_end(&mut bytes);
+            bytes
+        };
+        let bytes = tokio::task::spawn_blocking(exchange).await.unwrap();
+        let answer = String::from_utf8(bytes).unwrap();
+        let (head, text) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {answer:?}"));
+        let code = head.split(' ').nth(1).unwrap().parse().unwrap();
+        Answer { code, head: head.to_lowercase(), text: text.to_owned() }
+    }
+
+    /// Returns the links and VLANs that are there, a line each.
+    pub(crate) fn shown_links(&self) -> Vec<String> {
+        let links = self.links.links.lock().unwrap();
+        let vlans = self.links.vlans.lock().unwrap();
+        let vlans = vlans.iter().map(|name| format!("vlan {name}"));
+        links.values().map(|link| format!("link {link}")).chain(vlans).collect()
+    }
+}
