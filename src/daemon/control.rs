@@ -1,0 +1,105 @@
+//! What the command line can order a running daemon to do.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use ipnet::IpNet;
+use ipvland_store::{EndpointStore, Nudge};
+use tokio::sync::watch;
+
+use super::{LEAVE_PATIENCE, View, left_words, take_out};
+use crate::{
+    driver::{Announce, Announcement, Control},
+    host::Identity,
+    kernel::Kernel,
+    publisher::{Announcer, State},
+    syncer,
+};
+
+/// The daemon, as the socket sees it.
+pub(super) struct Orders {
+    identity: Identity,
+    announcer: Announcer,
+    store: Arc<dyn EndpointStore>,
+    kernel: Arc<dyn Kernel>,
+    left: watch::Sender<bool>,
+    nudge: Nudge,
+    views: watch::Receiver<Arc<View>>,
+}
+
+impl fmt::Debug for Orders {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Orders").field("identity", &self.identity).finish_non_exhaustive()
+    }
+}
+
+impl Orders {
+    pub(super) fn new(
+        identity: Identity,
+        announcer: Announcer,
+        store: Arc<dyn EndpointStore>,
+        kernel: Arc<dyn Kernel>,
+        left: watch::Sender<bool>,
+        nudge: Nudge,
+        views: watch::Receiver<Arc<View>>,
+    ) -> Self {
+        Self { identity, announcer, store, kernel, left, nudge, views }
+    }
+
+    /// Takes the host out, once the publisher has stopped to put it in.
+    async fn withdraw(&self, force: bool) -> Result<String, String> {
+        let stopped = self.announcer.clone().stopped(LEAVE_PATIENCE).await;
+        if !stopped {
+            return Err(
+                "the publisher is still waiting for the store; try again when the store answers".to_owned()
+            );
+        }
+        let host = self.announcer.source.claims().map(|claims| claims.host);
+        take_out(self.store.as_ref(), &self.identity, host, force).await?;
+        self.nudge.wake();
+        let routes = syncer::withdraw(self.kernel.as_ref()).await.map_err(|error| error.to_string())?;
+        Ok(left_words(&self.identity, routes))
+    }
+}
+
+#[async_trait]
+impl Control for Orders {
+    async fn leave(&self, force: bool) -> Result<String, String> {
+        self.left.send_replace(true);
+        let done = self.withdraw(force).await;
+        match &done {
+            Ok(words) => tracing::info!("{words}"),
+            // The host stays what it was.
+            Err(_) => _ = self.left.send_replace(false),
+        }
+        done
+    }
+
+    async fn sync(&self) -> Result<String, String> {
+        self.nudge.wake();
+        let revision = self.views.borrow().revision.as_ref().map(ToString::to_string);
+        Ok(format!(
+            "looking at the store now; the records in use are of revision {}",
+            revision.as_deref().unwrap_or("none")
+        ))
+    }
+}
+
+#[async_trait]
+impl Announce for Announcer {
+    async fn check(&self, prefixes: &[IpNet]) -> Result<(), String> {
+        Announcer::check(self, prefixes)
+    }
+
+    async fn announce(&self, patience: Duration) -> Announcement {
+        match self.clone().settle(patience).await {
+            State::Published => Announcement::Published,
+            State::Nothing => Announcement::Nothing,
+            State::Left => {
+                Announcement::Pending("this host has left; restart ipvland to publish again".to_owned())
+            }
+            State::Pending(reason) | State::Edited(reason) => Announcement::Pending(reason),
+            State::Refused(reason) => Announcement::Refused(reason),
+        }
+    }
+}
