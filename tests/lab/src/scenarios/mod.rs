@@ -1,0 +1,167 @@
+//! What the lab tries: one file a subject, one function a scenario.
+
+mod change;
+mod crash;
+mod fifty;
+mod flap;
+mod ground;
+mod hostile;
+mod kernel;
+mod modes;
+mod neighbours;
+mod outage;
+mod quickstart;
+mod secrets;
+mod shell;
+
+use std::time::Duration;
+
+use crate::failure::Outcome;
+use crate::guest::lab::Lab;
+use crate::rootfs::Release;
+
+/// One subject, and where it is tried.
+pub(crate) struct Scenario {
+    /// The word on the command line.
+    pub(crate) name: &'static str,
+    /// One line for a person.
+    pub(crate) about: &'static str,
+    /// The root filesystems that it runs on.
+    pub(crate) roots: &'static [Release],
+    /// Whether it makes ipvlan links; what does not runs on the machine's own kernel.
+    pub(crate) needs_ipvlan: bool,
+    /// The most time that it may take, boot included.
+    pub(crate) limit: Duration,
+    /// What it does and asserts, inside.
+    pub(crate) run: fn(&mut Lab) -> Outcome,
+}
+
+/// The scenario that runs the tests of the kernel's links.
+pub(crate) const KERNEL: &str = "kernel";
+
+const TRIXIE: &[Release] = &[Release::Trixie];
+const BOTH: &[Release] = Release::ALL;
+
+/// Every scenario, in the order in which `cargo lab test` starts them.
+pub(crate) const ALL: &[Scenario] = &[
+    Scenario {
+        name: "ground",
+        about: "the lab itself: Docker's own ipvlan driver and routes made by hand",
+        roots: BOTH,
+        needs_ipvlan: true,
+        limit: Duration::from_secs(180),
+        run: ground::run,
+    },
+    Scenario {
+        name: KERNEL,
+        about: "the workspace's own tests that need a kernel with ipvlan",
+        roots: TRIXIE,
+        needs_ipvlan: true,
+        limit: Duration::from_secs(180),
+        run: kernel::run,
+    },
+    Scenario {
+        name: "modes",
+        about: "l2, l3 and l3s, IPv4 and IPv6, MTU; several networks a parent; a second mode refused",
+        roots: BOTH,
+        needs_ipvlan: true,
+        limit: Duration::from_secs(420),
+        run: modes::run,
+    },
+    Scenario {
+        name: "quickstart",
+        about: "the demo, a third host with a YAML file, and everything removed again",
+        roots: BOTH,
+        needs_ipvlan: true,
+        limit: Duration::from_secs(300),
+        run: quickstart::run,
+    },
+    Scenario {
+        name: "crash",
+        about: "kill -9 of the daemon and restarts of Docker: no lost ping, nothing left behind",
+        roots: BOTH,
+        needs_ipvlan: true,
+        limit: Duration::from_secs(420),
+        run: crash::run,
+    },
+    Scenario {
+        name: "outage",
+        about: "the Git server is away, a host reboots meanwhile, and what changed arrives afterwards",
+        roots: TRIXIE,
+        needs_ipvlan: true,
+        limit: Duration::from_secs(420),
+        run: outage::run,
+    },
+    Scenario {
+        name: "neighbours",
+        about: "an operator's routes, ipvlan link and VLANs survive everything untouched",
+        roots: TRIXIE,
+        needs_ipvlan: true,
+        limit: Duration::from_secs(300),
+        run: neighbours::run,
+    },
+    Scenario {
+        name: "secrets",
+        about: "the password is in no log, status, config output, record or state",
+        roots: TRIXIE,
+        needs_ipvlan: true,
+        limit: Duration::from_secs(300),
+        run: secrets::run,
+    },
+    Scenario {
+        name: "change",
+        about: "hosts join and leave; an operator edits a record in Git and reverts the edit",
+        roots: TRIXIE,
+        needs_ipvlan: false,
+        limit: Duration::from_secs(180),
+        run: change::run,
+    },
+    Scenario {
+        name: "flap",
+        about: "the card goes down and up, routes are deleted by hand, an address changes",
+        roots: TRIXIE,
+        needs_ipvlan: false,
+        limit: Duration::from_secs(180),
+        run: flap::run,
+    },
+    Scenario {
+        name: "hostile",
+        about: "1000 malformed or hostile records among 20 good ones",
+        roots: TRIXIE,
+        needs_ipvlan: false,
+        limit: Duration::from_secs(240),
+        run: hostile::run,
+    },
+    Scenario {
+        name: "fifty",
+        about: "50 hosts publish at once through HTTP: none lost, one line of history",
+        roots: TRIXIE,
+        needs_ipvlan: false,
+        limit: Duration::from_secs(420),
+        run: fifty::run,
+    },
+];
+
+/// What `cargo lab demo` shows; the scenario `quickstart` asserts the same, and more.
+pub(crate) const DEMO: Scenario = Scenario {
+    name: "demo",
+    about: "two Docker hosts, a Git server, containers that reach each other",
+    roots: TRIXIE,
+    needs_ipvlan: true,
+    limit: Duration::from_secs(300),
+    run: quickstart::demo,
+};
+
+/// What `cargo lab shell` does.
+pub(crate) const SHELL: Scenario = Scenario {
+    name: "shell",
+    about: "the demo, and then whatever is typed",
+    limit: Duration::from_secs(24 * 3600),
+    run: shell::run,
+    ..DEMO
+};
+
+/// Finds a scenario by its name.
+pub(crate) fn find(name: &str) -> Option<&'static Scenario> {
+    ALL.iter().chain([&DEMO, &SHELL]).find(|scenario| scenario.name == name)
+}
