@@ -154,8 +154,21 @@ impl Publisher {
     async fn write(&self, wanted: &Claims) -> Result<()> {
         let local = self.local.borrow().clone();
         let edit = Edit { id: &self.id, claims: wanted, local: &local };
-        let revision = self.store.transact(ROUND, |snapshot| edit.apply(snapshot)).await?;
-        tracing::info!(%revision, "this host's record is in the store: {}", wanted.words());
+        let mut written = false;
+        let revision = self
+            .store
+            .transact(ROUND, |snapshot| {
+                let batch = edit.apply(snapshot)?;
+                written = batch.is_some();
+                Ok(batch)
+            })
+            .await?;
+        let words = wanted.words();
+        if written {
+            tracing::info!(%revision, "this host's record is in the store: {words}");
+        } else {
+            tracing::debug!(%revision, "this host's record is in the store already: {words}");
+        }
         Ok(())
     }
 
