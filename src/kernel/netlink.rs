@@ -1,4 +1,4 @@
-//! The kernel of this machine, over rtnetlink: this module, with [`events`], is the only one that says `use rtnetlink`.
+//! The kernel of this machine, over rtnetlink: this module, with `events`, is the only one that says `use rtnetlink`.
 //!
 //! A connection is a socket and a task that serves it. The task ends when the socket fails; the next call then opens
 //! another. Each call has a deadline, and nothing is taken for done without the kernel's acknowledgement: a stream of

@@ -6,7 +6,7 @@
 //! - [`cli`]: what a person types;
 //! - [`setup`], [`packages`], [`rootfs`]: what the lab needs, and how it gets there;
 //! - [`machine`]: which kernel the hosts run on, and how it is started, watched and ended;
-//! - [`demo`], [`test`]: what the main commands do;
+//! - [`demo`], [`mod@test`]: what the main commands do;
 //! - [`cargo`], [`table`]: the workspace's own checks, and the table at the end.
 //!
 //! Inside, on a kernel with ipvlan:
