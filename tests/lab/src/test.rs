@@ -30,6 +30,11 @@ const CHECKS: &[Check] = &[
         about: "no lint is broken",
         arguments: &["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"],
     },
+    Check {
+        name: "doc",
+        about: "no link in the docs is broken",
+        arguments: &["doc", "--quiet", "--workspace", "--no-deps"],
+    },
     Check { name: "workspace", about: "every crate's own tests", arguments: &["test", "--workspace"] },
 ];
 
