@@ -19,7 +19,7 @@ use crate::{
     driver,
     fleet::{Fleet, View},
     host::{self, Identity, Surroundings},
-    kernel::{Kernel, netlink::Netlink},
+    kernel::{Kernel, Mode, netlink::Netlink},
     network::{Book, Network, Networks},
     publisher::{Announcer, ClaimSource, Outcome, Publisher, State, is_published, withdraw},
     status::{Board, NetworkStatus},
@@ -52,6 +52,12 @@ pub(crate) async fn run(config: Config, registry: Registry) -> Result<(), String
         store = %config.store.kind,
         "ipvland starts"
     );
+    if config.network.mode == Mode::L2 && !config.network.subnet.is_empty() {
+        tracing::warn!(
+            "network.subnet is told to the other hosts, but networks are in mode l2 unless they say otherwise, and the \
+             containers of those can't be routed to; set network.mode to l3, or give networks `-o ipvlan_mode=l3`"
+        );
+    }
     let mut parts: JoinSet<&'static str> = JoinSet::new();
 
     let surroundings = Surroundings::look(config.host.clone(), identity.clone(), Arc::clone(&kernel)).await?;
