@@ -144,8 +144,15 @@ pub(crate) async fn run(config: Config, registry: Registry) -> Result<(), String
         "the route syncer"
     });
 
-    let orders =
-        Orders::new(identity.clone(), announcer.clone(), store, Arc::clone(&kernel), left, nudge, views);
+    let orders = Orders {
+        identity: identity.clone(),
+        announcer: announcer.clone(),
+        store,
+        kernel: Arc::clone(&kernel),
+        left,
+        nudge,
+        views,
+    };
     let driver = driver::Driver::new(
         driver::Settings::new(config.network.clone(), identity.interface.clone()),
         book,

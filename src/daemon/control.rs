@@ -18,13 +18,13 @@ use crate::{
 
 /// The daemon, as the socket sees it.
 pub(super) struct Orders {
-    identity: Identity,
-    announcer: Announcer,
-    store: Arc<dyn EndpointStore>,
-    kernel: Arc<dyn Kernel>,
-    left: watch::Sender<bool>,
-    nudge: Nudge,
-    views: watch::Receiver<Arc<View>>,
+    pub(super) identity: Identity,
+    pub(super) announcer: Announcer,
+    pub(super) store: Arc<dyn EndpointStore>,
+    pub(super) kernel: Arc<dyn Kernel>,
+    pub(super) left: watch::Sender<bool>,
+    pub(super) nudge: Nudge,
+    pub(super) views: watch::Receiver<Arc<View>>,
 }
 
 impl fmt::Debug for Orders {
@@ -34,18 +34,6 @@ impl fmt::Debug for Orders {
 }
 
 impl Orders {
-    pub(super) fn new(
-        identity: Identity,
-        announcer: Announcer,
-        store: Arc<dyn EndpointStore>,
-        kernel: Arc<dyn Kernel>,
-        left: watch::Sender<bool>,
-        nudge: Nudge,
-        views: watch::Receiver<Arc<View>>,
-    ) -> Self {
-        Self { identity, announcer, store, kernel, left, nudge, views }
-    }
-
     /// Takes the host out, once the publisher has stopped to put it in.
     async fn withdraw(&self, force: bool) -> Result<String, String> {
         let stopped = self.announcer.clone().stopped(LEAVE_PATIENCE).await;
