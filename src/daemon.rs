@@ -94,7 +94,7 @@ pub(crate) async fn run(config: Config, registry: Registry) -> Result<(), String
     });
 
     let outcome = watch::Sender::new(Outcome { claims: None, state: State::Nothing });
-    let left = watch::Sender::new(false);
+    let (leaving, left) = (watch::Sender::new(false), watch::Sender::new(false));
     let source = ClaimSource {
         identity: identity.clone(),
         subnets: config.network.subnet.clone(),
@@ -114,7 +114,7 @@ pub(crate) async fn run(config: Config, registry: Registry) -> Result<(), String
         source: source.clone(),
         views: views.clone(),
         local,
-        left: left.subscribe(),
+        leaving: leaving.subscribe(),
         settled_file: instance.dir().join("published.json"),
         board: board.clone(),
         outcome,
@@ -149,6 +149,7 @@ pub(crate) async fn run(config: Config, registry: Registry) -> Result<(), String
         announcer: announcer.clone(),
         store,
         kernel: Arc::clone(&kernel),
+        leaving,
         left,
         nudge,
         views,

@@ -62,8 +62,8 @@ pub struct Publisher {
     pub views: watch::Receiver<Arc<View>>,
     /// What this host's interfaces are, to refuse what would cut hosts off.
     pub local: watch::Receiver<Local>,
-    /// Whether the host has left.
-    pub left: watch::Receiver<bool>,
+    /// Whether the host leaves, or has left.
+    pub leaving: watch::Receiver<bool>,
     /// Where the claims that the store took are remembered.
     pub settled_file: PathBuf,
     /// Where the status goes.
@@ -91,7 +91,7 @@ impl Publisher {
             tokio::select! {
                 () = self.source.changed() => {}
                 Ok(()) = self.views.changed() => {}
-                Ok(()) = self.left.changed() => {}
+                Ok(()) = self.leaving.changed() => {}
                 () = tokio::time::sleep(pause) => {}
             }
         }
@@ -101,7 +101,7 @@ impl Publisher {
     async fn step(&mut self, settled: &mut Settled) -> Duration {
         let claims = self.source.claims();
         let idle = Duration::from_secs(3600);
-        if *self.left.borrow() {
+        if *self.leaving.borrow() {
             self.tell(claims, State::Left);
             return idle;
         }
@@ -123,12 +123,12 @@ impl Publisher {
             State::Refused(_) => {}
             _ => self.show(&wanted, &State::Pending("being written to the store".to_owned())),
         }
-        let (mut left, mut source) = (self.left.clone(), self.source.clone());
+        let (mut leaving, mut source) = (self.leaving.clone(), self.source.clone());
         let written = tokio::select! {
             written = self.write(&wanted) => written,
             // A commit that is cut off may be done or not: the next one finds out, and who leaves takes it out.
             () = source.differs_from(&wanted) => return Duration::ZERO,
-            Ok(_) = left.wait_for(|left| *left) => return Duration::ZERO,
+            Ok(_) = leaving.wait_for(|leaving| *leaving) => return Duration::ZERO,
         };
         let (state, pause) = match written {
             Ok(()) => {

@@ -22,6 +22,9 @@ pub(super) struct Orders {
     pub(super) announcer: Announcer,
     pub(super) store: Arc<dyn EndpointStore>,
     pub(super) kernel: Arc<dyn Kernel>,
+    /// Stops the publisher.
+    pub(super) leaving: watch::Sender<bool>,
+    /// Makes the syncer withdraw every route.
     pub(super) left: watch::Sender<bool>,
     pub(super) nudge: Nudge,
     pub(super) views: watch::Receiver<Arc<View>>,
@@ -44,6 +47,8 @@ impl Orders {
         }
         let host = self.announcer.source.claims().map(|claims| claims.host);
         take_out(self.store.as_ref(), &self.identity, host, force).await?;
+        // Only now: as long as the others route to this host, it routes to them.
+        self.left.send_replace(true);
         self.nudge.wake();
         let routes = syncer::withdraw(self.kernel.as_ref()).await.map_err(|error| error.to_string())?;
         Ok(left_words(&self.identity, routes))
@@ -53,12 +58,12 @@ impl Orders {
 #[async_trait]
 impl Control for Orders {
     async fn leave(&self, force: bool) -> Result<String, String> {
-        self.left.send_replace(true);
+        self.leaving.send_replace(true);
         let done = self.withdraw(force).await;
         match &done {
             Ok(words) => tracing::info!("{words}"),
-            // The host stays what it was.
-            Err(_) => _ = self.left.send_replace(false),
+            // The host stays what it was, unless it is out of the store already.
+            Err(_) => _ = self.leaving.send_replace(*self.left.borrow()),
         }
         done
     }

@@ -171,7 +171,7 @@ struct Host {
     store: MemoryStore,
     networks: watch::Sender<Networks>,
     _reach: watch::Sender<Option<Reach>>,
-    left: watch::Sender<bool>,
+    leaving: watch::Sender<bool>,
     announcer: Announcer,
     board: Board,
     _state: tempfile::TempDir,
@@ -191,7 +191,7 @@ fn start(store: MemoryStore, state: tempfile::TempDir, pools: &[&str]) -> Host {
         networks: networks.subscribe(),
         reach: reach.subscribe(),
     };
-    let left = watch::Sender::new(false);
+    let leaving = watch::Sender::new(false);
     let outcome = watch::Sender::new(Outcome { claims: None, state: State::Nothing });
     let local = watch::Sender::new(local()).subscribe();
     let announcer = Announcer {
@@ -207,13 +207,13 @@ fn start(store: MemoryStore, state: tempfile::TempDir, pools: &[&str]) -> Host {
         source,
         views,
         local,
-        left: left.subscribe(),
+        leaving: leaving.subscribe(),
         settled_file: state.path().join("published.json"),
         board: board.clone(),
         outcome,
     };
     tokio::spawn(publisher.run());
-    Host { store, networks, _reach: reach, left, announcer, board, _state: state }
+    Host { store, networks, _reach: reach, leaving, announcer, board, _state: state }
 }
 
 impl Host {
@@ -268,7 +268,7 @@ async fn an_edit_by_hand_stands_until_the_host_has_news() {
     host.networks.send_replace(networks(&["10.1.48.0/24"]));
     host.until("back", holds("10.1.48.0/24", "published")).await;
 
-    host.left.send_replace(true);
+    host.leaving.send_replace(true);
     host.until("left", |_, is| is == "left").await;
 }
 

@@ -8,7 +8,7 @@ mod program;
 
 use std::{
     path::Path,
-    process::{Child, Stdio},
+    process::{Child, Command, Stdio},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -111,6 +111,7 @@ fn records_of_the_store_become_routes_and_this_hosts_record_gets_there() {
             store.snapshot().await.unwrap().records.get("10.1.1.48.json").cloned()
         })
         .await;
+        let bytes = own.clone();
         let own: Value = serde_json::from_slice(&own).unwrap();
         assert_eq!((&own["name"], &own["host"]), (&json!("web-1"), &json!("10.1.1.48")), "{own}");
         assert_eq!(own["networks"][0]["prefixes"], json!(["10.1.48.0/24"]), "{own}");
@@ -133,6 +134,26 @@ fn records_of_the_store_become_routes_and_this_hosts_record_gets_there() {
 
         write(&*store, web_2("10.1.53.0/24")).await;
         only_route("10.1.53.0/24 via 10.1.1.51 dev eth2").await;
+
+        // Who can't leave stays whole: no route goes, not even for a moment.
+        let another = String::from_utf8(bytes.to_vec()).unwrap();
+        let another = another.replace(own["id"].as_str().unwrap(), "22222222-2222-4222-8222-222222222222");
+        write(&*store, Batch::new("by hand").put(key("10.1.1.48.json"), another)).await;
+        let monitor = Command::new("ip").args(["monitor", "route"]).stdout(Stdio::piped()).spawn();
+        let mut monitor = monitor.expect("ip, of the package iproute2");
+        let (code, out, err) = parts(&setup.program(&["leave"]).output().unwrap());
+        assert_eq!(code, 1, "{out}{err}");
+        assert!(err.contains("10.1.1.48.json is not this machine's record"), "{err}");
+        write(&*store, Batch::new("by hand").put(key("10.1.1.48.json"), bytes).remove(key("10.1.1.51.json")))
+            .await;
+        soon("no route of ours is left", async || our_routes().is_empty().then_some(())).await;
+        write(&*store, web_2("10.1.53.0/24")).await;
+        only_route("10.1.53.0/24 via 10.1.1.51 dev eth2").await;
+        monitor.kill().unwrap();
+        let seen = String::from_utf8(monitor.wait_with_output().unwrap().stdout).unwrap();
+        let changes: Vec<_> = seen.lines().filter(|line| line.contains("10.1.53.0/24")).collect();
+        assert_eq!(changes.len(), 2, "removed and added once, by the store: {changes:?}");
+
         let took = daemon.end().await;
         assert!(took < Duration::from_secs(3), "SIGTERM took {took:?}");
         assert_eq!(our_routes().len(), 1, "routes stay when the daemon ends");
