@@ -7,6 +7,7 @@ mod namespace;
 mod program;
 
 use std::{
+    io::Read,
     path::Path,
     process::{Child, Command, Stdio},
     sync::Arc,
@@ -34,7 +35,7 @@ async fn soon<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     }
 }
 
-/// The daemon; it is killed where a test ends before it.
+/// The daemon, or another program; it is killed where a test ends before it.
 struct Daemon(Child);
 
 impl Daemon {
@@ -140,7 +141,7 @@ fn records_of_the_store_become_routes_and_this_hosts_record_gets_there() {
         let another = another.replace(own["id"].as_str().unwrap(), "22222222-2222-4222-8222-222222222222");
         write(&*store, Batch::new("by hand").put(key("10.1.1.48.json"), another)).await;
         let monitor = Command::new("ip").args(["monitor", "route"]).stdout(Stdio::piped()).spawn();
-        let mut monitor = monitor.expect("ip, of the package iproute2");
+        let mut monitor = Daemon(monitor.expect("ip, of the package iproute2"));
         let (code, out, err) = parts(&setup.program(&["leave"]).output().unwrap());
         assert_eq!(code, 1, "{out}{err}");
         assert!(err.contains("10.1.1.48.json is not this machine's record"), "{err}");
@@ -149,8 +150,9 @@ fn records_of_the_store_become_routes_and_this_hosts_record_gets_there() {
         soon("no route of ours is left", async || our_routes().is_empty().then_some(())).await;
         write(&*store, web_2("10.1.53.0/24")).await;
         only_route("10.1.53.0/24 via 10.1.1.51 dev eth2").await;
-        monitor.kill().unwrap();
-        let seen = String::from_utf8(monitor.wait_with_output().unwrap().stdout).unwrap();
+        monitor.0.kill().unwrap();
+        let mut seen = String::new();
+        monitor.0.stdout.take().unwrap().read_to_string(&mut seen).unwrap();
         let changes: Vec<_> = seen.lines().filter(|line| line.contains("10.1.53.0/24")).collect();
         assert_eq!(changes.len(), 2, "removed and added once, by the store: {changes:?}");
 
