@@ -80,7 +80,6 @@ pub(crate) async fn run(config: Config, registry: Registry) -> Result<(), String
         status.host.name.clone_from(&identity.name);
         status.host.id.clone_from(&identity.id);
         status.host.interface.clone_from(&identity.interface);
-        status.host.address = address;
         status.store.kind.clone_from(&config.store.kind);
         status.store.location = location(&config, &registry);
     });
@@ -163,7 +162,7 @@ pub(crate) async fn run(config: Config, registry: Registry) -> Result<(), String
         board,
     );
     let (say_stop, hear_stop) = tokio::sync::oneshot::channel::<()>();
-    let server = tokio::spawn(driver::serve(socket, driver, async move {
+    let mut server = tokio::spawn(driver::serve(socket, driver, async move {
         // A sender that is gone means the same.
         let _ = hear_stop.await;
     }));
@@ -179,6 +178,11 @@ pub(crate) async fn run(config: Config, registry: Registry) -> Result<(), String
             Some(Ok(part)) => format!("{part} ended by itself; this is a bug, please report it with the log"),
             Some(Err(error)) => format!("a part of the daemon failed ({error}); this is a bug, please report it with the log"),
             None => "no part of the daemon runs".to_owned(),
+        }),
+        served = &mut server => return Err(match served {
+            Ok(Ok(())) => "the server on the plugin socket ended by itself; this is a bug, please report it with the log".to_owned(),
+            Ok(Err(error)) => format!("the plugin socket {} can't be served: {error}", config.daemon.socket.display()),
+            Err(error) => format!("the server on the plugin socket failed ({error}); this is a bug, please report it with the log"),
         }),
     };
     notify(&[sd_notify::NotifyState::Stopping]);
