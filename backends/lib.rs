@@ -10,6 +10,10 @@ use ipvland_store::Registry;
 pub fn registry() -> Registry {
     let mut registry = Registry::new();
     ipvland_store::memory::register(&mut registry);
+    #[cfg(feature = "etcd")]
+    ipvland_store_etcd::register(&mut registry);
+    #[cfg(feature = "filesystem")]
+    ipvland_store_filesystem::register(&mut registry);
     #[cfg(feature = "git")]
     ipvland_store_git::register(&mut registry);
     registry

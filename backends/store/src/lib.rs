@@ -155,7 +155,7 @@ pub use follow::Event;
 pub use key::{InvalidKey, Key};
 pub use memory::MemoryStore;
 pub use poll::Nudge;
-pub use record::{Batch, Delta, MAX_RECORD_BYTES, Snapshot, Stray};
+pub use record::{Batch, Delta, MAX_BATCH_BYTES, MAX_BATCH_CHANGES, MAX_RECORD_BYTES, Snapshot, Stray};
 pub use registry::{OpenContext, Registry, Writer};
 pub use revision::Revision;
 pub use settings::{Sensitivity, Setting, redact_url};

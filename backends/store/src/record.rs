@@ -9,6 +9,13 @@ use crate::{Key, Revision};
 /// The largest record that a store hands out or takes, in bytes. What is larger is a [`Stray`].
 pub const MAX_RECORD_BYTES: usize = 64 * 1024;
 
+/// The most records that a [`Batch`] changes in a store which isn't asked to take more; what is more, a store MAY refuse.
+/// etcd, for one, bounds the operations of a transaction.
+pub const MAX_BATCH_CHANGES: usize = 100;
+
+/// The most bytes of records in a [`Batch`]; what is more, a store MAY refuse. etcd bounds the bytes of a request.
+pub const MAX_BATCH_BYTES: usize = 512 * 1024;
+
 /// Something in the store's place for records that can't be one: a directory, a symbolic link, a file whose name is no
 /// [`Key`], a record over [`MAX_RECORD_BYTES`]. It is told to the operator by name and harms nothing else.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

@@ -37,7 +37,8 @@ pub trait EndpointStore: Debug + Send + Sync + 'static {
     /// - [`RunAgain`](crate::Remedy::RunAgain): the store is not at `base` any more; nothing was written.
     /// - [`RetryLater`](crate::Remedy::RetryLater): no answer came; the batch MAY have been written.
     /// - [`GiveUp`](crate::Remedy::GiveUp): the store refuses (rights, a hook, a record over
-    ///   [`MAX_RECORD_BYTES`](crate::MAX_RECORD_BYTES)); nothing was written.
+    ///   [`MAX_RECORD_BYTES`](crate::MAX_RECORD_BYTES), a batch over [`MAX_BATCH_CHANGES`](crate::MAX_BATCH_CHANGES) or
+    ///   [`MAX_BATCH_BYTES`](crate::MAX_BATCH_BYTES) that it can't take); nothing was written.
     async fn commit(&self, base: &Revision, batch: Batch) -> Result<Revision>;
 
     /// Returns what changes in the store after a revision, for as long as the caller reads.

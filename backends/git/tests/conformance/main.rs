@@ -4,9 +4,6 @@
 
 mod stage;
 
-#[path = "../server/mod.rs"]
-mod server;
-
 mod path {
     ipvland_store::conformance_tests!(crate::stage::Over::Path);
 }

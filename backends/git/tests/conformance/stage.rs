@@ -14,7 +14,7 @@ use ipvland_store_git::GitStore;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::server::{
+use servers::git::{
     HttpServer, Repositories, SshServer,
     http::{ENCODED, PASSWORD},
     repository::Bare,

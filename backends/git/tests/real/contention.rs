@@ -4,11 +4,9 @@ use std::{path::Path, time::Instant};
 
 use ipvland_store::{Snapshot, StoreExt as _, transact::Retry};
 use serde_json::json;
+use servers::git::{HttpServer, Repositories, repository::Bare};
 
-use crate::{
-    host::{Host, put},
-    server::{HttpServer, Repositories, repository::Bare},
-};
+use crate::host::{Host, put};
 
 /// Publishes one record as the daemon does; returns how often it tried.
 async fn publish(host: Host, number: usize) -> usize {

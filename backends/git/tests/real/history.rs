@@ -5,12 +5,10 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use ipvland_store::{Batch, Delta, EndpointStore as _, Error, Remedy, Revision};
 use serde_json::json;
+use servers::git::Repositories;
 use tokio::time::timeout;
 
-use crate::{
-    host::{Host, key, put},
-    server::Repositories,
-};
+use crate::host::{Host, key, put};
 
 async fn next(host: &Host, after: &Revision) -> Result<Delta, Error> {
     let mut watch = host.store.watch(after.clone());

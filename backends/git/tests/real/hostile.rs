@@ -1,11 +1,9 @@
 //! Trees that somebody made to do harm.
 
 use ipvland_store::{EndpointStore as _, MAX_RECORD_BYTES, Remedy};
+use servers::git::Repositories;
 
-use crate::{
-    host::{Host, key, put},
-    server::Repositories,
-};
+use crate::host::{Host, key, put};
 
 #[tokio::test]
 async fn what_is_no_record_is_a_stray() {

@@ -4,14 +4,12 @@ use std::{fs, sync::Arc};
 
 use ipvland_store::{EndpointStore as _, Remedy};
 use serde_json::json;
-
-use crate::{
-    host::{Host, put},
-    server::{
-        HttpServer,
-        http::{ENCODED, PASSWORD, USER},
-    },
+use servers::git::{
+    HttpServer,
+    http::{ENCODED, PASSWORD, USER},
 };
+
+use crate::host::{Host, put};
 
 #[tokio::test]
 async fn reads_and_writes_with_the_password_in_the_url() {

@@ -16,6 +16,3 @@ mod http;
 mod path;
 mod registered;
 mod ssh;
-
-#[path = "../server/mod.rs"]
-mod server;

@@ -9,11 +9,9 @@ use std::{
 
 use ipvland_store::{Batch, EndpointStore as _, Remedy};
 use serde_json::json;
+use servers::git::{Repositories, repository::Bare};
 
-use crate::{
-    host::{Host, key, put},
-    server::{Repositories, repository::Bare},
-};
+use crate::host::{Host, key, put};
 
 #[tokio::test]
 async fn one_host_without_a_repo_has_one_of_its_own() {

@@ -7,12 +7,10 @@ use ipvland_store::{
     EndpointStore, Event, Nudge, OpenContext, Registry, Remedy, Result, Snapshot, StoreExt as _, Writer,
 };
 use serde_json::{Value, json};
+use servers::git::{HttpServer, http::PASSWORD};
 use tokio::time::timeout;
 
-use crate::{
-    host::key,
-    server::{HttpServer, http::PASSWORD},
-};
+use crate::host::key;
 
 async fn open(table: Value, state: &std::path::Path) -> Result<Arc<dyn EndpointStore>> {
     let mut registry = Registry::new();
@@ -79,7 +77,7 @@ async fn a_fleet_is_followed_through_an_outage_and_a_rewrite() {
 }
 
 /// Replaces the branch by one unrelated commit.
-fn rewrite(bare: &crate::server::repository::Bare) {
+fn rewrite(bare: &servers::git::repository::Bare) {
     let blob = bare.blob(b"4");
     let folder = bare.tree(&[("100644", "blob", blob, b"a")]);
     let tree = bare.tree(&[("040000", "tree", folder, b"endpoints")]);

@@ -4,11 +4,9 @@ use std::fs;
 
 use ipvland_store::{EndpointStore as _, Remedy};
 use serde_json::json;
+use servers::git::{SshServer, ssh::PASSPHRASE};
 
-use crate::{
-    host::{Host, put},
-    server::{SshServer, ssh::PASSPHRASE},
-};
+use crate::host::{Host, put};
 
 #[tokio::test]
 async fn reads_and_writes_with_a_key() {
@@ -20,7 +18,7 @@ async fn reads_and_writes_with_a_key() {
     let revision = host.publish("10.1.1.1.json", "one").await;
     assert_eq!(bare.tip("main").as_deref(), Some(revision.as_str()));
 
-    server.hash(&known);
+    server.hash_names(&known);
     let again = Host::open(2, &server.url("overlay.git"), settings);
     assert_eq!(again.snapshot().await.revision, revision);
 

@@ -1,6 +1,6 @@
 //! What the author of a store writes so that the suite can run over it.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
@@ -43,6 +43,17 @@ pub trait Fixture: Send + Sync {
 pub trait Stage: Send + Sync {
     /// Opens a further handle, as another host would: with a state directory of its own.
     async fn open(&self) -> Arc<dyn EndpointStore>;
+
+    /// Returns where the store's servers listen; nothing for a store that no network leads to.
+    fn servers(&self) -> Vec<SocketAddr> {
+        Vec::new()
+    }
+
+    /// Opens a further handle that reaches the servers at other addresses of this machine, in the order of
+    /// [`Self::servers`]. The suite disturbs the traffic there, so time-outs SHOULD be short: a second.
+    async fn open_at(&self, _servers: &[SocketAddr]) -> Arc<dyn EndpointStore> {
+        self.open().await
+    }
 
     /// Puts raw content under a raw name behind the store's back, as a new revision.
     async fn plant(&self, _name: &[u8], _bytes: &[u8]) -> Staged {

@@ -10,7 +10,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use super::process::{program, run};
+use crate::process::{program, run};
 
 /// A folder of bare repositories.
 #[derive(Debug)]

@@ -4,10 +4,8 @@ use std::{fs, path::PathBuf, process::Command, sync::Mutex};
 
 use tempfile::TempDir;
 
-use super::{
-    process::{Running, free_port, program, run, wait_for},
-    repository::Repositories,
-};
+use super::repository::Repositories;
+use crate::process::{Running, free_port, program, run, wait_for};
 
 /// Who may log in.
 pub const USER: &str = "ipvland";

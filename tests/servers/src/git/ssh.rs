@@ -9,10 +9,8 @@ use std::{
 
 use tempfile::TempDir;
 
-use super::{
-    process::{Running, free_port, program, run, wait_for},
-    repository::Repositories,
-};
+use super::repository::Repositories;
+use crate::process::{Running, free_port, program, run, wait_for};
 
 /// The passphrase of the key `locked`.
 pub const PASSPHRASE: &str = "hunter4";
@@ -95,7 +93,7 @@ impl SshServer {
     }
 
     /// Hashes the names in a known_hosts file, as OpenSSH does by default on Debian.
-    pub fn hash(&self, file: &Path) {
+    pub fn hash_names(&self, file: &Path) {
         run(Command::new(program("ssh-keygen", "openssh-client")).arg("-H").arg("-f").arg(file));
     }
 
