@@ -211,7 +211,7 @@ fn wrong_values_say_what_to_write() {
         ("network.subnet = \"fe80::/64\"", format!("network.subnet \"fe80::/64\" is link-local, {cut}")),
         ("network.subnet = \"224.0.0.0/3\"", format!("network.subnet \"224.0.0.0/3\" is multicast, {cut}")),
         ("network.subnet = [\"10.0.0.0/8\", \"10.1.0.0/16\"]", "network.subnet names 10.1.0.0/16, which overlaps 10.0.0.0/8: name each address once".into()),
-        ("store.kind = \"etcdd\"", "store.kind \"etcdd\" is no store of this build (known: away, git, memory)".into()),
+        ("store.kind = \"consul\"", "store.kind \"consul\" is no kind of store (known: away, git, memory)".into()),
         ("daemon.state_dir = \"x\"", "daemon.state_dir must be an absolute path, not \"x\"".into()),
         ("daemon.socket = \"a/b\"", "daemon.socket must be a name under /run/docker/plugins, or an absolute path, not \"a/b\"".into()),
         ("log.level = \"inof\"", "log.level must be a level (error, warn, info, debug, trace) or a filter such as \"info,ipvland=debug\", not \"inof\"".into()),
@@ -222,6 +222,52 @@ fn wrong_values_say_what_to_write() {
     let mtu = "network.mtu must be a whole number of bytes from 68 to 65535, not \"big\"";
     assert_eq!(variable, format!("environment: IPVLAND_NETWORK__MTU: {mtu}"));
     assert_eq!(toml("").flag("--mtu", "network.mtu", "big").error(), format!("--mtu: {mtu}"));
+}
+
+/// The stores of [`registry`], and one that exists and isn't in the build.
+fn registry_without_consul() -> Registry {
+    let mut registry = registry();
+    registry.leave_out("consul", "consul");
+    registry
+}
+
+#[test]
+fn a_kind_that_is_not_in_this_build_is_told_from_one_that_does_not_exist() {
+    let registry = registry_without_consul();
+    let error = |text: &str| load(&toml(text).sources, &registry).err().expect("an error").to_string();
+    let left_out = error("store.kind = \"consul\"");
+    let sentence = "ipvland.toml: store.kind \"consul\" is not in this build of ipvland: build it with --features \
+                    consul (in this build: ";
+    assert!(left_out.starts_with(sentence), "{left_out}");
+    let unknown = error("store.kind = \"consull\"");
+    let sentence = "ipvland.toml: store.kind \"consull\" is no kind of store, did you mean consul? (known: ";
+    assert!(unknown.starts_with(sentence) && unknown.contains("; not in this build: "), "{unknown}");
+    let key = error("[store.consull]\nx = 1");
+    assert!(key.contains("unknown key store.consull (known: kind, ") && key.contains("consul"), "{key}");
+    assert_eq!(error("store.consul = 5"), "ipvland.toml: store.consul must be a table");
+}
+
+#[test]
+fn the_table_of_a_store_that_is_not_in_this_build_may_stand_in_a_shared_file() {
+    let case = toml("store.kind = \"memory\"\n[store.consul]\nurl = \"http://10.1.1.2:8500\"\n")
+        .variable("IPVLAND_STORE__CONSUL__TOKEN", SECRET);
+    let loaded = load(&case.sources, &registry_without_consul()).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(loaded.config.store.kind, "memory");
+    assert!(!format!("{:?} {:?}", loaded.config, loaded.entries).contains(SECRET));
+}
+
+/// Each built-in kind is known or named as left out, whichever features the build has.
+#[test]
+fn a_built_in_store_without_its_feature_says_which_feature_it_is() {
+    for (kind, is_in) in [("git", cfg!(feature = "git"))] {
+        let why_not = ipvland_backends::registry().why_not(kind);
+        let words =
+            format!("is not in this build of ipvland: build it with --features {kind} (in this build: ");
+        match why_not {
+            None => assert!(is_in, "{kind}"),
+            Some(why_not) => assert!(!is_in && why_not.starts_with(&words), "{why_not}"),
+        }
+    }
 }
 
 #[test]

@@ -138,6 +138,7 @@ pub mod error;
 pub mod follow;
 pub mod key;
 pub mod memory;
+mod near;
 pub mod poll;
 pub mod record;
 pub mod registry;

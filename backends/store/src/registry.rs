@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, future::Future, path::PathBuf, pin::Pin, sync::
 
 use serde::de::DeserializeOwned;
 
-use crate::{EndpointStore, Error, Nudge, Result, Setting, typed};
+use crate::{EndpointStore, Error, Nudge, Result, Setting, near::nearest, typed};
 
 /// Who writes to the store, for stores that keep a history with authors.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +44,8 @@ struct Kind {
 #[derive(Default)]
 pub struct Registry {
     kinds: BTreeMap<&'static str, Kind>,
+    /// Kinds that exist, and the Cargo feature that each is compiled in with.
+    left_out: BTreeMap<&'static str, &'static str>,
 }
 
 impl Registry {
@@ -69,6 +71,43 @@ impl Registry {
         self.kinds.insert(kind, Kind { settings, check: Box::new(check), open: Box::new(open) });
     }
 
+    /// Names a kind that exists and isn't in this build, and the Cargo feature that compiles it in.
+    ///
+    /// Whoever asks for it is told how to get it, and not that there is no such store. Its table in a config file is
+    /// no error as long as another kind is chosen, since the hosts of a fleet may share one file; but its keys can't be
+    /// checked, and its secrets can't be told from other values: without the store nobody knows them. A kind that is
+    /// registered counts as registered.
+    pub fn leave_out(&mut self, kind: &'static str, feature: &'static str) {
+        self.left_out.insert(kind, feature);
+    }
+
+    /// Returns the kinds that exist and aren't in this build, sorted.
+    pub fn left_out(&self) -> impl Iterator<Item = &'static str> {
+        self.left_out.keys().copied().filter(|kind| !self.kinds.contains_key(kind))
+    }
+
+    /// Says why a kind can't be opened: the rest of a sentence that begins with the kind. `None` for a known kind.
+    pub fn why_not(&self, kind: &str) -> Option<String> {
+        if self.kinds.contains_key(kind) {
+            return None;
+        }
+        let here = list(self.kinds());
+        if let Some(feature) = self.left_out.get(kind) {
+            return Some(format!(
+                "is not in this build of ipvland: build it with --features {feature} (in this build: {here})"
+            ));
+        }
+        let meant = match nearest(kind, self.kinds().chain(self.left_out())) {
+            Some(near) => format!(", did you mean {near}?"),
+            None => String::new(),
+        };
+        let away = match self.left_out().next() {
+            Some(_) => format!("; not in this build: {}", list(self.left_out())),
+            None => String::new(),
+        };
+        Some(format!("is no kind of store{meant} (known: {here}{away})"))
+    }
+
     /// Returns the known kinds, sorted.
     pub fn kinds(&self) -> impl Iterator<Item = &'static str> {
         self.kinds.keys().copied()
@@ -91,8 +130,9 @@ impl Registry {
     /// Opens a store from the table `store.KIND` of the config file (an object; empty or null where the file has none).
     ///
     /// # Errors
-    /// [`GiveUp`](crate::Remedy::GiveUp) with a sentence for an unknown kind (the known ones listed), an unknown key (the
-    /// known ones listed), a value of the wrong type (without the value, which may be a secret); else the store's own.
+    /// [`GiveUp`](crate::Remedy::GiveUp) with a sentence for an unknown kind (the known ones listed), a kind that isn't in
+    /// this build, an unknown key (the known ones listed), a value of the wrong type (without the value, which may be a
+    /// secret); else the store's own.
     pub async fn open(
         &self,
         kind: &str,
@@ -108,7 +148,7 @@ impl Registry {
     /// Finds a kind, and checks that a table has no other than its keys.
     fn table(&self, kind: &str, table: serde_json::Value) -> Result<(&Kind, Table)> {
         let known = self.kinds.get(kind).ok_or_else(|| {
-            Error::refused(format!("unknown store kind {kind:?} (known: {})", list(self.kinds())))
+            Error::refused(format!("store.kind {kind:?} {}", self.why_not(kind).unwrap_or_default()))
         })?;
         let table = match table {
             serde_json::Value::Object(table) => table,

@@ -49,6 +49,9 @@ fn registry() -> Registry {
     let mut registry = Registry::new();
     memory::register(&mut registry);
     registry.register("git", SETTINGS, |_: Git, _| async { Ok(Arc::new(MemoryStore::new()) as _) });
+    registry.leave_out("consul", "consul-kv");
+    // Registered is registered, in whichever order.
+    registry.leave_out("git", "git");
     registry
 }
 
@@ -68,12 +71,33 @@ async fn says(kind: &str, table: Value) -> String {
 
 #[tokio::test]
 async fn unknown_names_list_the_known_ones() {
-    assert_eq!(says("gti", json!({})).await, r#"unknown store kind "gti" (known: git, memory)"#);
+    assert_eq!(
+        says("gti", json!({})).await,
+        r#"store.kind "gti" is no kind of store, did you mean git? (known: git, memory; not in this build: consul)"#
+    );
+    assert_eq!(
+        says("s3", json!({})).await,
+        r#"store.kind "s3" is no kind of store (known: git, memory; not in this build: consul)"#
+    );
+    let mut all_in = Registry::new();
+    memory::register(&mut all_in);
+    assert_eq!(all_in.why_not("s3").unwrap(), "is no kind of store (known: memory)");
     assert_eq!(
         says("git", json!({"repo": "r", "brnach": "main"})).await,
         "unknown key store.git.brnach (known: branch, interval, mode, note, password, repo)"
     );
     assert_eq!(says("memory", json!({"size": 1})).await, "unknown key store.memory.size (known: none)");
+}
+
+#[tokio::test]
+async fn a_kind_that_was_left_out_is_told_from_one_that_does_not_exist() {
+    let sentence = r#"store.kind "consul" is not in this build of ipvland: build it with --features consul-kv (in this build: git, memory)"#;
+    assert_eq!(says("consul", json!({"token": "s3cret"})).await, sentence);
+    let typo = says("consull", json!({})).await;
+    assert!(typo.contains("did you mean consul?"), "{typo}");
+    let registry = registry();
+    assert_eq!(registry.left_out().collect::<Vec<_>>(), ["consul"]);
+    assert_eq!((registry.settings("consul"), registry.why_not("git")), (None, None));
 }
 
 #[tokio::test]
