@@ -81,10 +81,11 @@ pub(crate) async fn run(config: Config, registry: Registry) -> Result<(), String
         status.host.id.clone_from(&identity.id);
         status.host.interface.clone_from(&identity.interface);
         status.store.kind.clone_from(&config.store.kind);
-        status.store.location = location(&config, &registry);
+        status.store.location = config.store.location(&registry).unwrap_or_else(|| "this host".to_owned());
     });
 
-    let fleet = Fleet::new(instance.dir().join("snapshot.json"), own.clone(), board.clone());
+    let place = config.store.place(&registry);
+    let fleet = Fleet::new(place.clone(), instance.dir().join("snapshot.json"), own.clone(), board.clone());
     let views = fleet.subscribe();
     let events = follow(Arc::clone(&store), nudge.clone());
     parts.spawn(async move {
@@ -108,6 +109,7 @@ pub(crate) async fn run(config: Config, registry: Registry) -> Result<(), String
     };
     let publisher = Publisher {
         store: Arc::clone(&store),
+        place,
         nudge: nudge.clone(),
         id: identity.id.clone(),
         source: source.clone(),
@@ -257,17 +259,6 @@ async fn sweep(datapath: &Datapath, networks: &Networks) {
         Ok(swept) => tracing::info!(links = swept.join(", "), "removed links that a crash left behind"),
         Err(error) => tracing::warn!("links that a crash left behind are not removed: {error}"),
     }
-}
-
-/// Says where the store is, with what may be shown of its settings.
-fn location(config: &Config, registry: &Registry) -> String {
-    let settings = registry.settings(&config.store.kind).unwrap_or_default();
-    let shown = settings.iter().find_map(|setting| {
-        let value = config.store.table.get(setting.name)?;
-        let text = value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
-        Some(setting.redact(&text))
-    });
-    shown.unwrap_or_else(|| "this host".to_owned())
 }
 
 fn notify(states: &[sd_notify::NotifyState<'_>]) {

@@ -18,8 +18,8 @@ mod hold;
 #[cfg(test)]
 mod tests;
 
-pub use cache::Cache;
-use hold::Hold;
+pub use cache::{Cache, Saved};
+use hold::{Cause, Hold};
 
 /// Where the records of a [`View`] come from.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -54,6 +54,10 @@ pub struct View {
 
 /// Follows the store and tells every change of the view.
 pub struct Fleet {
+    /// Which store is followed.
+    place: String,
+    /// Whether `raw` is of another store than that.
+    swapped: bool,
     raw: Snapshot,
     view: View,
     hold: Hold,
@@ -67,33 +71,43 @@ pub struct Fleet {
 const WRITE_DELAY: Duration = Duration::from_millis(500);
 
 impl Fleet {
-    /// Makes the fleet of a host, with what the snapshot on disk knows. `own` is the key of the host's own record.
-    pub fn new(cache: PathBuf, own: watch::Receiver<Option<Key>>, board: Board) -> Self {
+    /// Makes the fleet of a host, with what the snapshot on disk knows. `place` says which store will be followed, as
+    /// [`StoreConfig::place`](crate::config::StoreConfig::place) does; `own` is the key of the host's own record.
+    pub fn new(place: String, cache: PathBuf, own: watch::Receiver<Option<Key>>, board: Board) -> Self {
         let cache = Cache::new(cache);
-        let (raw, view) = match cache.read() {
-            Some(raw) => {
-                tracing::info!(revision = %raw.revision, records = raw.records.len(), "read the last snapshot from disk");
-                let view = View {
-                    source: Source::Disk,
-                    revision: Some(raw.revision.clone()),
-                    records: Arc::new(parse_all(&raw.records)),
-                    ..View::default()
-                };
-                (raw, view)
-            }
-            None => (Snapshot::empty(Revision::new("none")), View::default()),
-        };
-        let fleet = Self {
-            raw,
-            view,
+        let mut fleet = Self {
+            place,
+            swapped: false,
+            raw: Snapshot::empty(Revision::new("none")),
+            view: View::default(),
             hold: Hold::default(),
             own,
             cache,
             views: watch::Sender::new(Arc::default()),
             board,
         };
+        if let Some(saved) = fleet.cache.read() {
+            fleet.start_from(saved);
+        }
         fleet.tell();
         fleet
+    }
+
+    fn start_from(&mut self, saved: Saved) {
+        let Saved { place, snapshot, held, swapped } = saved;
+        tracing::info!(
+            revision = %snapshot.revision, records = snapshot.records.len(), "read the last snapshot from disk"
+        );
+        self.swapped = place != self.place;
+        self.view = View {
+            source: Source::Disk,
+            revision: Some(snapshot.revision.clone()),
+            records: Arc::new(parse_all(&snapshot.records)),
+            ..View::default()
+        };
+        self.raw = snapshot;
+        self.hold = Hold::resume(held, if swapped { Cause::Swapped } else { Cause::Lost });
+        self.judge_hold();
     }
 
     /// Returns the views from now on.
@@ -119,9 +133,11 @@ impl Fleet {
                 () = sleep_until(due) => {
                     if write_at.is_some_and(|at| at <= Instant::now()) {
                         write_at = None;
-                        self.cache.write(&self.raw).await;
+                        self.cache.write(&self.saved()).await;
                     }
-                    self.judge_hold();
+                    if self.judge_hold() {
+                        write_at.get_or_insert_with(|| Instant::now() + WRITE_DELAY);
+                    }
                 }
             }
             self.tell();
@@ -170,19 +186,34 @@ impl Fleet {
         tracing::info!(
             revision = %snapshot.revision, records = snapshot.records.len(), "read all records of the store"
         );
-        let records = parse_all(&snapshot.records);
-        let before = std::mem::replace(&mut self.view.records, Arc::new(records));
-        self.hold.begin(&before, &self.view.records, self.own.borrow().as_ref());
+        let own = self.own.borrow().clone();
+        let swapped = std::mem::take(&mut self.swapped);
+        self.hold.begin(&self.raw.records, &snapshot.records, own.as_ref(), swapped);
+        self.view.records = Arc::new(parse_all(&snapshot.records));
         self.view.strays.clone_from(&snapshot.strays);
         self.view.source = Source::Store;
         self.view.readings += 1;
         self.raw = snapshot;
     }
 
-    /// Puts records back that a store lost as a whole, for as long as they are held.
-    fn judge_hold(&mut self) {
+    /// Puts records back that a store does not show, for as long as they are held; says whether that has ended for some.
+    fn judge_hold(&mut self) -> bool {
+        let before = self.hold.held().0.len();
         self.view.held =
             self.hold.judge(&mut self.view.records, &self.raw.records, self.own.borrow().as_ref());
+        before != self.hold.held().0.len()
+    }
+
+    /// Returns what a start while the store is away is to know: also what is held, else a restart would drop its routes.
+    fn saved(&self) -> Saved {
+        let (held, cause) = self.hold.held();
+        // Until the store is read, what is known is of the store before; a snapshot is written after that alone.
+        Saved {
+            place: self.place.clone(),
+            snapshot: self.raw.clone(),
+            held: held.clone(),
+            swapped: cause == Cause::Swapped,
+        }
     }
 
     fn tell(&self) {

@@ -1,11 +1,13 @@
 //! Keeps this host's own record in the store equal to what its networks claim.
 //!
-//! The host writes when what it has to say changes, and when the store lost its record. Otherwise the store's word
-//! stands: a record that an operator edited by hand is left as it is, and told in the status.
+//! The host writes when what it has to say changes, when the store lost its record, and when the store is another one
+//! than it told last. Otherwise the store's word stands: a record that an operator edited by hand is left as it is, and
+//! told in the status.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use ipvland_store::{EndpointStore, Nudge, Remedy, Result, StoreExt as _, transact::Retry};
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::{durable, fleet::View, policy::Local, record::Record, status::Board};
@@ -18,6 +20,7 @@ mod source;
 mod tests;
 
 pub use announce::Announcer;
+pub(crate) use claims::list;
 pub use claims::{Claims, is_published};
 pub use edit::{Edit, withdraw};
 pub use source::ClaimSource;
@@ -52,6 +55,8 @@ pub struct Outcome {
 pub struct Publisher {
     /// Where records live.
     pub store: Arc<dyn EndpointStore>,
+    /// Which store that is, as [`StoreConfig::place`](crate::config::StoreConfig::place) says.
+    pub place: String,
     /// Wakes the store's poller, so that our own commit is seen at once.
     pub nudge: Nudge,
     /// The stable id of the machine.
@@ -85,7 +90,7 @@ const REFUSED_PAUSE: Duration = Duration::from_secs(60);
 impl Publisher {
     /// Publishes for ever.
     pub async fn run(mut self) {
-        let mut settled = Settled::load(self.settled_file.clone());
+        let mut settled = Settled::load(self.settled_file.clone(), self.place.clone());
         loop {
             let pause = self.step(&mut settled).await;
             tokio::select! {
@@ -212,32 +217,49 @@ impl Publisher {
 #[derive(Debug)]
 struct Settled {
     file: PathBuf,
+    /// Which store it is.
+    place: String,
     claims: Option<Claims>,
+    /// Another store took the claims, or none is known to have: what this one shows may be a copy from before they were.
+    elsewhere: bool,
     /// The reading of the store at which the record was last known to be there.
     reading: u64,
     /// Whether the view has shown our record since we wrote it; before that, what it shows is from before our write.
     seen: bool,
 }
 
+/// The file that remembers them.
+#[derive(Serialize, Deserialize)]
+struct SettledFile {
+    #[serde(default)]
+    store: String,
+    #[serde(flatten)]
+    claims: Claims,
+}
+
 impl Settled {
-    fn load(file: PathBuf) -> Self {
-        let claims = std::fs::read(&file).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        Self { file, claims, reading: 0, seen: true }
+    fn load(file: PathBuf, place: String) -> Self {
+        let told: Option<SettledFile> =
+            std::fs::read(&file).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        let elsewhere = told.as_ref().is_some_and(|told| told.store != place);
+        Self { file, place, claims: told.map(|told| told.claims), elsewhere, reading: 0, seen: true }
     }
 
     fn save(&mut self, claims: Claims, reading: u64) {
-        let written = serde_json::to_vec(&claims).map_err(std::io::Error::other);
+        let told = SettledFile { store: self.place.clone(), claims };
+        let written = serde_json::to_vec(&told).map_err(std::io::Error::other);
         if let Err(error) = written.and_then(|bytes| durable::write(&self.file, &bytes)) {
             tracing::warn!(file = %self.file.display(), %error, "cannot remember what was published; free the disk");
         }
-        self.claims = Some(claims);
+        self.claims = Some(told.claims);
+        self.elsewhere = false;
         self.reading = reading;
         self.seen = false;
     }
 
     /// Says whether the store has to be written.
     fn must_write(&mut self, wanted: &Claims, view: &View) -> bool {
-        if self.claims.as_ref() != Some(wanted) {
+        if self.elsewhere || self.claims.as_ref() != Some(wanted) {
             return true;
         }
         let shown = view.records.get(&Record::key(wanted.host));

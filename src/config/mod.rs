@@ -7,12 +7,14 @@
 //! | `schema`, `subnet` | our keys in order, and what each may hold |
 //! | `layer` | the file, the variables and the flags, each with its name |
 //! | `load` | checks each layer, lets figment merge them, and builds the [`Config`] |
+//! | `place` | which store a config names |
 //! | `show` | what `ipvland config` prints |
 //! | `error` | [`ConfigError`], a sentence each |
 
 mod error;
 mod layer;
 mod load;
+mod place;
 mod schema;
 mod show;
 mod subnet;

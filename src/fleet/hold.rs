@@ -1,7 +1,13 @@
-//! Keeps the records of a fleet when its store comes back without any.
+//! Keeps the routes to hosts whose records a store does not show, although nobody took them out.
 //!
-//! A store that shows no other host, although it showed some before, and without a commit that took them out, was emptied,
-//! restored or replaced; the hosts are still there. Their routes stay until the hosts have written their records anew.
+//! Two things look like that, and in both the hosts are still there:
+//!
+//! - A store that shows no other host, although it showed some before, was emptied, restored or replaced. Routes stay
+//!   until the hosts have written their records anew.
+//! - A daemon that starts with another store than the one that its snapshot on disk is of finds there what was copied,
+//!   and the hosts that were swapped before it. Routes to the others stay until their records are there as well.
+//!
+//! A record that a commit takes out is believed at once.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -14,27 +20,82 @@ use crate::policy::Records;
 /// How long hosts have to write their records anew, from when the first of them has.
 const GRACE: Duration = Duration::from_secs(300);
 
+/// How long the records of the store before have to come into the one after it. Operators swap host after host, and copy.
+const SWAP_GRACE: Duration = Duration::from_secs(24 * 3600);
+
+/// Why records are held.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// The store lost them all at once.
+    #[default]
+    Lost,
+    /// The store is another one than before.
+    Swapped,
+}
+
 /// The records that are held, if any are.
 #[derive(Debug, Default)]
 pub(super) struct Hold {
-    records: Option<Arc<Records>>,
+    records: BTreeMap<Key, Bytes>,
+    parsed: Records,
+    cause: Cause,
     ends: Option<Instant>,
 }
 
 impl Hold {
-    /// Begins to hold when a whole reading of the store lost every other host.
-    pub(super) fn begin(&mut self, before: &Arc<Records>, after: &Records, own: Option<&Key>) {
-        let lost = before.keys().any(|key| Some(key) != own) && !after.keys().any(|key| Some(key) != own);
-        if lost {
-            tracing::warn!("the store came back without any other host's record, their routes are kept");
-            self.records = Some(Arc::clone(before));
-            self.ends = None;
+    /// Goes on holding what was held when the snapshot on disk was written.
+    pub(super) fn resume(records: BTreeMap<Key, Bytes>, cause: Cause) -> Self {
+        let mut hold = Self::default();
+        hold.hold(records, cause);
+        hold
+    }
+
+    /// Begins to hold what a whole reading of the store lost: all of it where no other host is left, and what is missing
+    /// where the store is another one than `before` is of.
+    pub(super) fn begin(
+        &mut self,
+        before: &BTreeMap<Key, Bytes>,
+        after: &BTreeMap<Key, Bytes>,
+        own: Option<&Key>,
+        swapped: bool,
+    ) {
+        let other = |key: &&Key| Some(*key) != own;
+        let lost = before.keys().any(|key| other(&key)) && !after.keys().any(|key| other(&key));
+        if !lost && !swapped {
+            return;
         }
+        let missing = before.iter().filter(|(key, _)| other(key) && !after.contains_key(*key));
+        let mut missing: BTreeMap<_, _> = missing.map(|(key, bytes)| (key.clone(), bytes.clone())).collect();
+        if missing.is_empty() {
+            return;
+        }
+        missing.extend(std::mem::take(&mut self.records));
+        if swapped {
+            tracing::warn!(
+                missing = missing.len(),
+                "the store is another one and lacks records, their routes are kept"
+            );
+        } else {
+            tracing::warn!("the store came back without any other host's record, their routes are kept");
+        }
+        self.hold(missing, if swapped { Cause::Swapped } else { Cause::Lost });
+    }
+
+    fn hold(&mut self, records: BTreeMap<Key, Bytes>, cause: Cause) {
+        self.parsed = super::parse_all(&records);
+        self.records = records;
+        self.cause = cause;
+        self.ends = (cause == Cause::Swapped).then(|| Instant::now() + SWAP_GRACE);
     }
 
     /// Returns when the hold ends, where that is known.
     pub(super) fn ends(&self) -> Option<Instant> {
         self.ends
+    }
+
+    /// Returns the records that are held, and why.
+    pub(super) fn held(&self) -> (&BTreeMap<Key, Bytes>, Cause) {
+        (&self.records, self.cause)
     }
 
     /// Adds the held records to those of the store, or ends the hold; returns what to tell the operator.
@@ -44,19 +105,20 @@ impl Hold {
         store: &BTreeMap<Key, Bytes>,
         own: Option<&Key>,
     ) -> Option<String> {
-        let held = self.records.clone()?;
-        if self.ends.is_none() && store.keys().any(|key| Some(key) != own) {
-            self.ends = Some(Instant::now() + GRACE);
+        if self.records.is_empty() {
+            return None;
         }
+        // What the store has shown once is the store's again: a commit that takes it out later is believed.
+        self.records.retain(|key, _| Some(key) != own && !store.contains_key(key));
         let over = self.ends.is_some_and(|ends| ends <= Instant::now());
-        let mut missing = 0;
+        let missing = self.records.len();
         let all = Arc::make_mut(records);
-        for (key, record) in held.iter().filter(|(key, _)| Some(*key) != own && !store.contains_key(*key)) {
-            missing += 1;
+        self.parsed.retain(|key, _| self.records.contains_key(key));
+        for (key, record) in &self.parsed {
             if over {
                 all.remove(key);
             } else {
-                all.insert(key.clone(), record.clone());
+                all.entry(key.clone()).or_insert_with(|| record.clone());
             }
         }
         if over || missing == 0 {
@@ -64,9 +126,19 @@ impl Hold {
             *self = Self::default();
             return None;
         }
-        Some(format!(
-            "the store came back without the records of {missing} hosts, whose routes are kept; restore it, or wait for \
-             the hosts to publish again"
-        ))
+        if self.ends.is_none() && store.keys().any(|key| Some(key) != own) {
+            self.ends = Some(Instant::now() + GRACE);
+        }
+        Some(match self.cause {
+            Cause::Lost => format!(
+                "the store came back without the records of {missing} hosts, whose routes are kept; restore it, or wait \
+                 for the hosts to publish again"
+            ),
+            Cause::Swapped => format!(
+                "the store is another one than before and lacks the records of {missing} hosts, whose routes are kept \
+                 for a day ({}); copy them with `ipvland store copy`, or swap those hosts too",
+                crate::publisher::list(&self.records.keys().map(ToString::to_string).collect::<Vec<_>>())
+            ),
+        })
     }
 }

@@ -29,9 +29,13 @@ struct Follower {
 }
 
 fn follow(dir: &tempfile::TempDir) -> Follower {
+    follow_at("git", dir)
+}
+
+fn follow_at(place: &str, dir: &tempfile::TempDir) -> Follower {
     let board = Board::default();
     let own = watch::Sender::new(Some(key("10.1.1.48.json"))).subscribe();
-    let fleet = Fleet::new(dir.path().join("snapshot.json"), own, board.clone());
+    let fleet = Fleet::new(place.to_owned(), dir.path().join("snapshot.json"), own, board.clone());
     let views = fleet.subscribe();
     let (events, hear) = mpsc::unbounded();
     tokio::spawn(fleet.run(hear.boxed()));
@@ -75,7 +79,7 @@ async fn a_view_follows_the_store_and_the_disk_remembers() {
 
     let disk = Cache::new(dir.path().join("snapshot.json"));
     let written = async {
-        while disk.read().is_none_or(|snapshot| snapshot.revision.as_str() != "2") {
+        while disk.read().is_none_or(|saved| saved.snapshot.revision.as_str() != "2") {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
@@ -123,4 +127,125 @@ async fn a_damaged_snapshot_on_disk_is_none() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("snapshot.json"), "{").unwrap();
     assert_eq!(follow(&dir).views.borrow().source, Source::None);
+}
+
+/// Waits until the snapshot on disk is of a revision, and holds so many records.
+async fn saved(dir: &tempfile::TempDir, revision: &str, held: usize) {
+    let disk = Cache::new(dir.path().join("snapshot.json"));
+    let written = async {
+        while disk
+            .read()
+            .is_none_or(|saved| saved.snapshot.revision.as_str() != revision || saved.held.len() != held)
+        {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), written).await.expect("the snapshot on disk in time");
+}
+
+fn delta(revision: &str, changes: &[(&str, bool)]) -> Event {
+    let change = |(host, there): &(&str, bool)| {
+        let mut records = snapshot(revision, &[*host]).records.into_iter();
+        records.next().map(|(key, bytes)| (key, there.then_some(bytes))).unwrap()
+    };
+    Event::Delta(Delta {
+        revision: Revision::new(revision),
+        changes: changes.iter().map(change).collect(),
+        strays: Vec::new(),
+    })
+}
+
+const ALL: [&str; 4] = ["10.1.1.48", "10.1.1.51", "10.1.1.52", "10.1.1.53"];
+
+/// A host whose store was git, and whose snapshot on disk says so.
+async fn was_on_git(dir: &tempfile::TempDir) {
+    let mut fleet = follow_at("git", dir);
+    fleet.until(Ok(Event::Reset(snapshot("1", &ALL))), |view| view.records.len() == 4).await;
+    saved(dir, "1", 0).await;
+}
+
+#[tokio::test]
+async fn a_swap_to_a_store_that_lacks_records_takes_no_route_away() {
+    let dir = tempfile::tempdir().unwrap();
+    was_on_git(&dir).await;
+    // Swapped before anything was copied, and not as the first: one other host is there already.
+    let mut fleet = follow_at("etcd", &dir);
+    let view = fleet.until(Ok(Event::Reset(snapshot("e1", &ALL[..2]))), |view| view.readings == 1).await;
+    assert_eq!(view.records.len(), 4);
+    let told = view.held.clone().unwrap();
+    assert!(
+        told.contains("2 hosts") && told.contains("10.1.1.52.json") && told.contains("store copy"),
+        "{told}"
+    );
+
+    // A restart while they are missing forgets none of them, with the store away and with it back.
+    saved(&dir, "e1", 2).await;
+    let mut fleet = follow_at("etcd", &dir);
+    assert_eq!((fleet.views.borrow().source, fleet.views.borrow().records.len()), (Source::Disk, 4));
+    let view = fleet.until(Ok(Event::Reset(snapshot("e1", &ALL[..2]))), |view| view.readings == 1).await;
+    assert_eq!(view.records.len(), 4);
+
+    // A host that comes is the store's, and goes when the store says so, though another is still held.
+    let one_held = |view: &View| view.held.as_ref().is_some_and(|held| held.contains("1 hosts"));
+    fleet.until(Ok(delta("e2", &[("10.1.1.52", true)])), one_held).await;
+    let view = fleet.until(Ok(delta("e3", &[("10.1.1.52", false)])), |view| view.records.len() == 3).await;
+    assert_eq!(names(&view), ["10.1.1.48.json", "10.1.1.51.json", "10.1.1.53.json"]);
+    let view = fleet.until(Ok(delta("e4", &[("10.1.1.53", true)])), |view| view.held.is_none()).await;
+    assert_eq!(view.records.len(), 3);
+    assert!(fleet.board.read().healthy);
+}
+
+#[tokio::test]
+async fn a_swap_after_a_copy_holds_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    was_on_git(&dir).await;
+    let mut fleet = follow_at("etcd", &dir);
+    let view = fleet.until(Ok(Event::Reset(snapshot("e1", &ALL))), |view| view.readings == 1).await;
+    assert_eq!((view.records.len(), view.held.clone()), (4, None));
+    // And who then leaves is gone.
+    let view = fleet.until(Ok(delta("e2", &[("10.1.1.52", false)])), |view| view.records.len() == 3).await;
+    assert_eq!(view.held, None);
+}
+
+#[tokio::test]
+async fn the_same_store_that_misses_a_record_after_a_restart_is_believed() {
+    let dir = tempfile::tempdir().unwrap();
+    was_on_git(&dir).await;
+    let mut fleet = follow_at("git", &dir);
+    let view = fleet.until(Ok(Event::Reset(snapshot("2", &ALL[..3]))), |view| view.readings == 1).await;
+    assert_eq!((view.records.len(), view.held.clone()), (3, None));
+}
+
+#[tokio::test]
+async fn a_restart_forgets_nothing_of_a_store_that_lost_everything() {
+    let dir = tempfile::tempdir().unwrap();
+    was_on_git(&dir).await;
+    let mut fleet = follow(&dir);
+    fleet.until(Ok(Event::Reset(snapshot("x", &["10.1.1.48"]))), |view| view.readings == 1).await;
+    saved(&dir, "x", 3).await;
+    let mut fleet = follow(&dir);
+    assert_eq!(fleet.views.borrow().records.len(), 4);
+    let view = fleet.until(Ok(Event::Reset(snapshot("x", &["10.1.1.48"]))), |view| view.readings == 1).await;
+    assert_eq!(view.records.len(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_swap_leaves_behind_is_dropped_after_a_day() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = Cache::new(dir.path().join("snapshot.json"));
+    let before = Saved {
+        place: "git".into(),
+        snapshot: snapshot("1", &ALL),
+        held: Default::default(),
+        swapped: false,
+    };
+    cache.write(&before).await;
+    let mut fleet = follow_at("etcd", &dir);
+    fleet.until(Ok(Event::Reset(snapshot("e1", &ALL[..2]))), |view| view.held.is_some()).await;
+    tokio::time::sleep(Duration::from_secs(23 * 3600)).await;
+    assert_eq!(fleet.views.borrow().records.len(), 4);
+    tokio::time::sleep(Duration::from_secs(2 * 3600)).await;
+    let view = fleet.views.borrow().clone();
+    assert_eq!((names(&view).len(), view.held.clone()), (2, None));
+    saved(&dir, "e1", 0).await;
 }

@@ -178,9 +178,14 @@ struct Host {
 }
 
 fn start(store: MemoryStore, state: tempfile::TempDir, pools: &[&str]) -> Host {
+    start_at("git", store, state, pools)
+}
+
+fn start_at(place: &str, store: MemoryStore, state: tempfile::TempDir, pools: &[&str]) -> Host {
     let board = Board::default();
     let own = watch::Sender::new(Some(key("10.1.1.48.json")));
-    let fleet = Fleet::new(state.path().join("snapshot.json"), own.subscribe(), board.clone());
+    let fleet =
+        Fleet::new(place.to_owned(), state.path().join("snapshot.json"), own.subscribe(), board.clone());
     let views = fleet.subscribe();
     tokio::spawn(fleet.run(Arc::new(store.clone()).follow(Nudge::new())));
     let (networks, reach) =
@@ -202,6 +207,7 @@ fn start(store: MemoryStore, state: tempfile::TempDir, pools: &[&str]) -> Host {
     };
     let publisher = Publisher {
         store: Arc::new(store.clone()),
+        place: place.to_owned(),
         nudge: Nudge::new(),
         id: ID.to_owned(),
         source,
@@ -272,12 +278,50 @@ async fn an_edit_by_hand_stands_until_the_host_has_news() {
     host.until("left", |_, is| is == "left").await;
 }
 
+/// The state directory of a host that told its claims to a store.
+fn told(place: &str, claims: &Claims) -> tempfile::TempDir {
+    let state = tempfile::tempdir().unwrap();
+    let file = SettledFile { store: place.to_owned(), claims: claims.clone() };
+    std::fs::write(state.path().join("published.json"), serde_json::to_vec(&file).unwrap()).unwrap();
+    state
+}
+
+#[tokio::test]
+async fn a_host_that_is_swapped_to_another_store_tells_it_what_it_has_and_not_what_was_copied() {
+    let store = MemoryStore::new();
+    let base = store.snapshot().await.unwrap().revision;
+    // Copied before the host changed its subnet, which the store before was told.
+    let copied = record("10.1.1.48", ID, "10.1.99.0/24");
+    store.commit(&base, Batch::new("copy").put(key("10.1.1.48.json"), copied)).await.unwrap();
+    let state = told("git", &claims("10.1.1.48", &["10.1.48.0/24"]));
+    let host = start_at("etcd", store, state, &["10.1.48.0/24"]);
+    host.until("published", |store, is| {
+        let own = store.records.get(&key("10.1.1.48.json"));
+        is == "published" && own.is_some_and(|own| String::from_utf8_lossy(own).contains("10.1.48.0/24"))
+    })
+    .await;
+    // From now on an edit by hand stands, over a restart too.
+    host.by_hand(Some(&record("10.1.1.48", ID, "10.1.99.0/24"))).await;
+    host.until("edited", |_, is| is == "edited").await;
+    let Host { store, _state, .. } = host;
+    let again = start_at("etcd", store, _state, &["10.1.48.0/24"]);
+    again.until("still edited", |store, is| store.records.len() == 1 && is == "edited").await;
+}
+
+#[tokio::test]
+async fn a_host_that_withdrew_everything_takes_its_copied_record_out_of_the_new_store() {
+    let store = MemoryStore::new();
+    let base = store.snapshot().await.unwrap().revision;
+    let copied = record("10.1.1.48", ID, "10.1.99.0/24");
+    store.commit(&base, Batch::new("copy").put(key("10.1.1.48.json"), copied)).await.unwrap();
+    let host = start_at("etcd", store, told("git", &claims("10.1.1.48", &[])), &[]);
+    host.until("taken out", |store, is| store.records.is_empty() && is == "nothing").await;
+}
+
 #[tokio::test]
 async fn a_restart_keeps_an_edit_and_restores_a_record_that_the_store_lost() {
     let claimed = claims("10.1.1.48", &["10.1.48.0/24"]);
-    let state = tempfile::tempdir().unwrap();
-    let settled = serde_json::to_vec(&claimed).unwrap();
-    std::fs::write(state.path().join("published.json"), settled).unwrap();
+    let state = told("git", &claimed);
     let store = MemoryStore::new();
     let edited = record("10.1.1.48", ID, "10.1.99.0/24");
     let base = store.snapshot().await.unwrap().revision;
@@ -285,9 +329,7 @@ async fn a_restart_keeps_an_edit_and_restores_a_record_that_the_store_lost() {
     let host = start(store, state, &["10.1.48.0/24"]);
     host.until("edited", |store, is| store.records.len() == 1 && is == "edited").await;
 
-    let state = tempfile::tempdir().unwrap();
-    std::fs::write(state.path().join("published.json"), serde_json::to_vec(&claimed).unwrap()).unwrap();
-    let host = start(MemoryStore::new(), state, &["10.1.48.0/24"]);
+    let host = start(MemoryStore::new(), told("git", &claimed), &["10.1.48.0/24"]);
     host.until("published anew", |store, is| store.records.len() == 1 && is == "published").await;
 }
 
