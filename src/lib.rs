@@ -34,6 +34,7 @@
 //! | [`syncer`] | makes the kernel's routes so |
 //! | [`kernel`] | links, addresses and routes behind a trait |
 //! | [`status`] | what the daemon tells about itself |
+//! | `stored` | what `ipvland store` does with the records of stores |
 //! | [`durable`] | files that survive a crash |
 //!
 //! # The seam
@@ -65,4 +66,5 @@ pub mod publisher;
 pub mod record;
 mod secret;
 pub mod status;
+mod stored;
 pub mod syncer;

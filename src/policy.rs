@@ -79,8 +79,18 @@ pub struct Judgement {
 
 /// Judges the records of a fleet.
 pub fn judge(records: &Records, strays: &[Stray], local: &Local) -> Judgement {
+    judge_on(records, strays, local, true)
+}
+
+/// Returns what every host refuses of a fleet's records, whatever its own interfaces are.
+pub fn refused_everywhere(records: &Records) -> Vec<Refused> {
+    judge_on(records, &[], &Local::default(), false).refused
+}
+
+fn judge_on(records: &Records, strays: &[Stray], local: &Local, is_host: bool) -> Judgement {
     let mut judge = Judge {
         local,
+        is_host,
         own: local.own.as_ref().and_then(Record::host_of),
         addresses: local
             .underlay
@@ -126,6 +136,8 @@ pub fn judge(records: &Records, strays: &[Stray], local: &Local) -> Judgement {
 
 struct Judge<'a> {
     local: &'a Local,
+    /// Whether `local` is a host's. Without one, nothing is refused for the want of an interface.
+    is_host: bool,
     own: Option<IpAddr>,
     /// Every address of this host.
     addresses: BTreeSet<IpAddr>,
@@ -173,7 +185,9 @@ impl<'a> Judge<'a> {
         if self.own == Some(record.host) {
             return Ok(None);
         }
-        self.local.check_family(next_hop)?;
+        if self.is_host {
+            self.local.check_family(next_hop)?;
+        }
         if self.addresses.contains(&next_hop) {
             return Err(Reason(format!("next hop {next_hop} is an address of this host itself")));
         }

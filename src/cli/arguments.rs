@@ -5,15 +5,17 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use super::store::StoreCommand;
 use crate::config::Override;
 use crate::logging::DEBUG_FILTER;
 
 const EXIT_CODES: &str = "\
 Exit codes:
-  0  it worked; status: the daemon is healthy
-  1  it failed; status: the daemon is not healthy
+  0  it worked; status: the daemon is healthy; store diff: the records are the same
+  1  it failed; status: the daemon is not healthy; store diff: the records differ
   2  the command line or the config is wrong
   3  status: the daemon is not running
+  4  store diff: a store can't be read
 
 Where the settings come from, the later ones win:
   defaults, the config file, the environment (IPVLAND_STORE__KIND=git sets store.kind), flags.
@@ -95,6 +97,11 @@ pub(super) enum Command {
         output: Format,
         #[command(flatten)]
         settings: Box<Settings>,
+    },
+    /// Look into stores, compare them, and move a fleet from one to another
+    Store {
+        #[command(subcommand)]
+        command: StoreCommand,
     },
     /// Print a completion script: ipvland completions bash > /etc/bash_completion.d/ipvland
     Completions {

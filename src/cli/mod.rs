@@ -4,6 +4,7 @@
 //! them).
 
 mod arguments;
+mod store;
 
 use std::{
     ffi::OsString,
@@ -120,6 +121,7 @@ fn execute(arguments: Arguments, registry: Registry) -> Result<u8, Failure> {
                 Format::Json => pretty(&loaded.entries)?,
             })?;
         }
+        Command::Store { command } => return store::execute(command, file, socket, &registry),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "ipvland", &mut script);
@@ -138,12 +140,15 @@ fn load(
     let git_multihost = settings.as_ref().is_some_and(Settings::git_multihost);
     let mut flags = settings.map(Settings::overrides).unwrap_or_default();
     flags.extend(socket.map(|value| Override { flag: "--socket", key: "daemon.socket", value }));
-    // A variable that is no text can't be one of ours; what isn't text in ours becomes a wrong value.
-    let environment = std::env::vars_os()
-        .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
-        .collect();
-    let sources = Sources { file, environment, flags, git_multihost };
+    let sources = Sources { file, environment: variables(), flags, git_multihost };
     config::load(&sources, registry).map_err(|error| Failure::usage(error.to_string()))
+}
+
+/// Returns the environment. A variable that is no text can't be one of ours; what isn't text in ours becomes a wrong value.
+fn variables() -> Vec<(String, String)> {
+    std::env::vars_os()
+        .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
+        .collect()
 }
 
 /// Starts logging, and tells what the config's warnings are, once.

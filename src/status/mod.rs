@@ -14,6 +14,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 pub use render::render_text;
+pub(crate) use render::{clean, table};
 
 /// Everything that the daemon tells, as `ipvland status -o json` prints it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

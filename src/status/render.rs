@@ -109,6 +109,11 @@ fn join(values: &[impl ToString]) -> String {
     values.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
+/// Adds a table with its title and the number of its rows; columns line up, and [`clean`] has been over each cell.
+pub(crate) fn table(text: &mut String, title: &str, heads: &[&str], rows: Vec<Vec<String>>) {
+    section(text, title, heads, rows);
+}
+
 fn section(text: &mut String, title: &str, heads: &[&str], mut rows: Rows) {
     let count = if heads.is_empty() { String::new() } else { format!(" ({})", rows.len()) };
     let _ = writeln!(text, "\n{title}{count}");
@@ -132,7 +137,7 @@ fn section(text: &mut String, title: &str, heads: &[&str], mut rows: Rows) {
 }
 
 /// Writes out what a terminal would obey: control characters, and those that turn the direction of writing.
-fn clean(text: &str) -> String {
+pub(crate) fn clean(text: &str) -> String {
     let turns = |c| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     let mut clean = String::with_capacity(text.len());
     for c in text.chars() {
