@@ -17,10 +17,10 @@ use tokio::time::Instant;
 
 use crate::policy::Records;
 
-/// How long hosts have to write their records anew, from when the first of them has.
+/// How long hosts have to write their records anew, from when the store shows the first of them.
 const GRACE: Duration = Duration::from_secs(300);
 
-/// How long the records of the store before have to come into the one after it. Operators swap host after host, and copy.
+/// The same where the store is another one: operators copy, and swap host after host.
 const SWAP_GRACE: Duration = Duration::from_secs(24 * 3600);
 
 /// Why records are held.
@@ -31,6 +31,15 @@ pub(super) enum Cause {
     Lost,
     /// The store is another one than before.
     Swapped,
+}
+
+impl Cause {
+    fn grace(self) -> Duration {
+        match self {
+            Self::Lost => GRACE,
+            Self::Swapped => SWAP_GRACE,
+        }
+    }
 }
 
 /// The records that are held, if any are.
@@ -85,7 +94,7 @@ impl Hold {
         self.parsed = super::parse_all(&records);
         self.records = records;
         self.cause = cause;
-        self.ends = (cause == Cause::Swapped).then(|| Instant::now() + SWAP_GRACE);
+        self.ends = None;
     }
 
     /// Returns when the hold ends, where that is known.
@@ -127,7 +136,7 @@ impl Hold {
             return None;
         }
         if self.ends.is_none() && store.keys().any(|key| Some(key) != own) {
-            self.ends = Some(Instant::now() + GRACE);
+            self.ends = Some(Instant::now() + self.cause.grace());
         }
         Some(match self.cause {
             Cause::Lost => format!(
