@@ -259,14 +259,17 @@ fn the_table_of_a_store_that_is_not_in_this_build_may_stand_in_a_shared_file() {
 /// Each built-in kind is known or named as left out, whichever features the build has.
 #[test]
 fn a_built_in_store_without_its_feature_says_which_feature_it_is() {
-    for (kind, is_in) in [("git", cfg!(feature = "git"))] {
+    let kinds = [
+        ("etcd", cfg!(feature = "etcd")),
+        ("filesystem", cfg!(feature = "filesystem")),
+        ("git", cfg!(feature = "git")),
+    ];
+    for (kind, is_in) in kinds {
         let why_not = ipvland_backends::registry().why_not(kind);
         let words =
             format!("is not in this build of ipvland: build it with --features {kind} (in this build: ");
-        match why_not {
-            None => assert!(is_in, "{kind}"),
-            Some(why_not) => assert!(!is_in && why_not.starts_with(&words), "{why_not}"),
-        }
+        let left_out = why_not.as_ref().is_some_and(|why_not| why_not.starts_with(&words));
+        assert_eq!(left_out, !is_in, "{kind}: {why_not:?}");
     }
 }
 

@@ -201,9 +201,9 @@ async fn a_fleet_that_nobody_copied_loses_no_route_either() {
     let (mut hosts, _git, etcd) = fleet().await;
     let losses = Losses::default();
     let all = prefixes(&hosts);
-    for at in 0..3 {
-        hosts[at].start("etcd", &etcd, Some(&losses));
-        hosts[at].settle(&all).await;
+    for host in &mut hosts {
+        host.start("etcd", &etcd, Some(&losses));
+        host.settle(&all).await;
     }
     for host in &mut hosts {
         host.settle(&all).await;
