@@ -18,6 +18,7 @@ mod content;
 mod faults;
 mod fixture;
 mod memory;
+mod proxy;
 mod steps;
 mod trouble;
 mod watching;
@@ -26,6 +27,7 @@ mod writing;
 pub use faults::{Fault, Faults, FaultyStore};
 pub use fixture::{Ability, Fixture, NotStageable, Stage, Staged};
 pub use memory::MemoryFixture;
+pub use proxy::{Break, Passed, Proxy, Traffic};
 
 use std::io::Write as _;
 
