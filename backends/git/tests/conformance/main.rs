@@ -5,13 +5,13 @@
 mod stage;
 
 mod path {
-    ipvland_store::conformance_tests!(crate::stage::Over::Path);
+    ipvland_store::conformance_tests!(crate::stage::Over::Path.fixture());
 }
 
 mod http {
-    ipvland_store::conformance_tests!(crate::stage::Over::Http);
+    ipvland_store::conformance_tests!(crate::stage::Over::Http.fixture());
 }
 
 mod ssh {
-    ipvland_store::conformance_tests!(crate::stage::Over::Ssh);
+    ipvland_store::conformance_tests!(crate::stage::Over::Ssh.fixture());
 }
