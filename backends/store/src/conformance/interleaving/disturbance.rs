@@ -6,10 +6,13 @@ use fastrand::Rng;
 use tokio::time::sleep;
 
 use super::{
-    super::{Break, Fault, Faults, FaultyStore, Proxy, Stage, Traffic},
+    super::{Break, Faults, FaultyStore, Proxy, Stage, Traffic},
     ledger::Ledger,
 };
 use crate::EndpointStore;
+
+/// The share of calls that fail on a way without a network.
+const FAULTY: f64 = 0.15;
 
 /// The way from one host to the store: a proxy before each server, or injected faults where there is no server.
 #[derive(Debug)]
@@ -19,12 +22,12 @@ pub(super) struct Way {
 }
 
 impl Way {
-    pub(super) async fn new(stage: &dyn Stage) -> Self {
+    pub(super) async fn new(stage: &dyn Stage, rng: &mut Rng) -> Self {
         let mut proxies = Vec::new();
         for server in stage.servers() {
             proxies.push(Proxy::start(server).await.expect("a port on loopback for a proxy"));
         }
-        Self { proxies, faults: Faults::none() }
+        Self { proxies, faults: Faults::random(rng.u64(..), FAULTY) }
     }
 
     /// Opens a handle that reaches the store by this way.
@@ -66,8 +69,11 @@ impl Way {
                 sleep(millis(&mut rng, 20, 300)).await;
                 self.disturb_network(host, &mut rng, ledger).await;
             } else {
-                sleep(millis(&mut rng, 0, 30)).await;
-                self.inject(host, &mut rng, ledger).await;
+                sleep(millis(&mut rng, 10, 100)).await;
+                ledger.note(format!("{host}: away"));
+                self.faults.set_away(true);
+                sleep(millis(&mut rng, 0, 10)).await;
+                self.faults.set_away(false);
             }
             ledger.count(|counts| counts.faults += 1);
         }
@@ -106,21 +112,6 @@ impl Way {
         sleep(pause).await;
         for proxy in victims {
             proxy.set(Traffic::Calm);
-        }
-    }
-
-    async fn inject(&self, host: char, rng: &mut Rng, ledger: &Ledger) {
-        const FAULTS: [Fault; 5] =
-            [Fault::Away, Fault::LostAnswer, Fault::Conflict, Fault::HistoryGone, Fault::StreamEnds];
-        if rng.u32(0..4) == 0 {
-            ledger.note(format!("{host}: away"));
-            self.faults.set_away(true);
-            sleep(millis(rng, 0, 10)).await;
-            self.faults.set_away(false);
-        } else {
-            let fault = FAULTS[rng.usize(0..FAULTS.len())];
-            ledger.note(format!("{host}: {fault:?} at the next call that can have it"));
-            self.faults.next(fault);
         }
     }
 }

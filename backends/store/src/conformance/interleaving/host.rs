@@ -44,12 +44,12 @@ impl Host {
         patience: Duration,
         retry: Retry,
     ) -> Self {
-        let way = Arc::new(Way::new(&**stage).await);
+        // Each host draws from a stream of its own, so that one that is late doesn't change what another draws.
+        let mut rng = Rng::with_seed(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ u64::from(u32::from(name)));
+        let way = Arc::new(Way::new(&**stage, &mut rng).await);
         let inner = way.open(&**stage).await;
         let store = Arc::new(Recorder { inner, ledger: ledger.clone(), host: name, patience });
         let follower = Follower::start(store.clone());
-        // Each host draws from a stream of its own, so that one that is late doesn't change what another draws.
-        let rng = Rng::with_seed(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ u64::from(u32::from(name)));
         let (stage, ledger) = (stage.clone(), ledger.clone());
         Self {
             name,
