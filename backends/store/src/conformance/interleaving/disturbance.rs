@@ -62,11 +62,11 @@ impl Way {
         }
     }
 
-    /// Makes trouble for ever.
+    /// Makes trouble for ever, with pauses that grow, so that the slowest store gets something done in between.
     pub(super) async fn disturb(&self, host: char, mut rng: Rng, ledger: &Ledger) {
-        loop {
+        for round in 3u32.. {
             if self.has_network() {
-                sleep(millis(&mut rng, 20, 300)).await;
+                sleep(millis(&mut rng, 20, 300) * round / 3).await;
                 self.disturb_network(host, &mut rng, ledger).await;
             } else {
                 sleep(millis(&mut rng, 10, 100)).await;
