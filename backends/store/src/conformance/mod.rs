@@ -3,6 +3,15 @@
 //! A store's author writes a [`Fixture`], and in a test `ipvland_store::conformance_tests!(MyFixture);`. That makes one
 //! named test of each case, also of those that the suite gets later.
 //!
+//! The last case, `random_interleavings_lose_nothing`, plays a few seeds: three hosts write, follow and drop what they began,
+//! each over a bad network of its own, and a model checks every state that anybody sees. Let it run longer before a release:
+//!
+//! ```text
+//! IPVLAND_SEEDS=1000 cargo test -p ipvland-store-git --test conformance http::random_interleavings_lose_nothing
+//! ```
+//!
+//! A failure prints the last steps, and the command that plays its seed again (`IPVLAND_SEED=17 IPVLAND_SEEDS=1 …`).
+//!
 //! | module | holds |
 //! | --- | --- |
 //! | `fixture` | what the author of a store writes |
