@@ -6,12 +6,13 @@ use std::{
         Arc, Mutex, OnceLock,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use async_trait::async_trait;
 use ipvland_store::{
     EndpointStore, Nudge, OpenContext, Writer,
-    conformance::{Ability, Fixture, NotStageable, Stage, Staged},
+    conformance::{Ability, Fixture, NotStageable, Proxy, Stage, Staged, Traffic},
 };
 use ipvland_store_git::GitStore;
 use serde_json::{Value, json};
@@ -28,8 +29,13 @@ use servers::git::{
 pub(crate) enum Over {
     Path,
     Http,
+    /// As `Http`, from far away: each chunk takes some milliseconds.
+    FarHttp,
     Ssh,
 }
+
+/// How long a chunk takes from far away, give or take a half.
+const FAR: Duration = Duration::from_millis(20);
 
 /// A server that all stages of a case share, each with a repository of its own.
 #[derive(Debug)]
@@ -51,14 +57,21 @@ impl Fixture for Shared {
         let server = self.server.get_or_init(|| {
             Arc::new(match self.over {
                 Over::Path => Server::Path(Repositories::default()),
-                Over::Http => Server::Http(HttpServer::start()),
+                Over::Http | Over::FarHttp => Server::Http(HttpServer::start()),
                 Over::Ssh => Server::Ssh(SshServer::start()),
             })
         });
         let name = format!("overlay-{}.git", self.stages.fetch_add(1, Ordering::Relaxed));
         let bare = server.repositories().create(&name, "main");
-        let (server, hosts, states) = (server.clone(), AtomicUsize::new(0), Mutex::default());
-        Box::new(Repository { server, name, bare, hosts, states })
+        Box::new(Repository {
+            server: server.clone(),
+            name,
+            bare,
+            delay: matches!(self.over, Over::FarHttp).then_some(FAR),
+            proxies: Mutex::default(),
+            hosts: AtomicUsize::new(0),
+            states: Mutex::default(),
+        })
     }
 
     fn lacks(&self) -> &'static [(Ability, &'static str)] {
@@ -67,7 +80,7 @@ impl Fixture for Shared {
                 (Ability::GoAway, "a directory that isn't there is a mistake in the settings, and no outage"),
                 (Ability::Secrets, "nobody logs in to a directory"),
             ],
-            Over::Http => &[],
+            Over::Http | Over::FarHttp => &[],
             Over::Ssh => &[(Ability::Secrets, "a key is read by libssh2 and never by the store")],
         }
     }
@@ -127,6 +140,9 @@ struct Repository {
     server: Arc<Server>,
     name: String,
     bare: Bare,
+    /// How long each chunk takes on its way.
+    delay: Option<Duration>,
+    proxies: Mutex<Vec<Proxy>>,
     hosts: AtomicUsize,
     states: Mutex<Vec<TempDir>>,
 }
@@ -152,10 +168,20 @@ impl Repository {
 #[async_trait]
 impl Stage for Repository {
     async fn open(&self) -> Arc<dyn EndpointStore> {
-        self.open_on(self.server.address().map_or(0, |server| server.port()))
+        let Some(server) = self.server.address() else { return self.open_on(0) };
+        let Some(delay) = self.delay else { return self.open_on(server.port()) };
+        let proxy = Proxy::start(server).await.unwrap();
+        proxy.set(Traffic::Delay(delay));
+        let port = proxy.address().port();
+        self.proxies.lock().unwrap().push(proxy);
+        self.open_on(port)
     }
 
     fn servers(&self) -> Vec<SocketAddr> {
+        // From far away the way is taken.
+        if self.delay.is_some() {
+            return Vec::new();
+        }
         self.server.address().into_iter().collect()
     }
 

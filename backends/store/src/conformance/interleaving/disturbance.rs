@@ -62,14 +62,14 @@ impl Way {
         }
     }
 
-    /// Makes trouble for ever, with pauses that grow, so that the slowest store gets something done in between.
+    /// Makes trouble again and again, with pauses that grow, so that the slowest store gets something done in between.
     pub(super) async fn disturb(&self, host: char, mut rng: Rng, ledger: &Ledger) {
-        for round in 3u32.. {
+        for round in 3..1_000 {
             if self.has_network() {
-                sleep(millis(&mut rng, 20, 300) * round / 3).await;
+                sleep(millis(&mut rng, 20, 300) * (round * round) / 9).await;
                 self.disturb_network(host, &mut rng, ledger).await;
             } else {
-                sleep(millis(&mut rng, 10, 100)).await;
+                sleep(millis(&mut rng, 10, 100) * round / 3).await;
                 ledger.note(format!("{host}: away"));
                 self.faults.set_away(true);
                 sleep(millis(&mut rng, 0, 10)).await;
