@@ -57,7 +57,10 @@ pub(crate) fn from_server(address: &Address, error: git2::Error) -> Error {
     if said.contains("redirect") {
         return Error::refused(redirected(address));
     }
-    if error.code() == ErrorCode::Auth {
+    // libgit2 says so where it could not ask how to log in, which a connection that broke leads to (list_auth_methods in
+    // its ssh_libssh2.c). A key that is refused ends elsewhere.
+    let never_asked = said.starts_with("remote rejected authentication");
+    if error.code() == ErrorCode::Auth && !never_asked {
         return Error::refused(format!("the git server {host} refused the login for {shown}: {said}"));
     }
     if error.code() == ErrorCode::Owner {
@@ -176,6 +179,9 @@ mod tests {
         }
         let error = answer(ErrorCode::GenericError, ErrorClass::Net, "failed to resolve address");
         assert_eq!(error.remedy(), Remedy::RetryLater);
+        let text = "remote rejected authentication: Unable to send userauth-none request";
+        let error = answer(ErrorCode::Auth, ErrorClass::Ssh, text);
+        assert_eq!(error.remedy(), Remedy::RetryLater, "{error}");
         let error = answer(ErrorCode::Certificate, ErrorClass::Ssl, "the SSL certificate is invalid");
         assert_eq!(error.remedy(), Remedy::GiveUp);
     }

@@ -16,7 +16,7 @@
 //! | [`poll`] | [`watch`](EndpointStore::watch) for stores that can't push, and the [`Nudge`] that wakes it |
 //! | [`registry`], [`settings`] | stores by the kind that a config file names, with typed settings |
 //! | [`memory`] | a store in memory, stricter than any real one |
-//! | `conformance` | named cases that every store passes (feature `conformance`) |
+//! | `conformance` | named cases that every store passes, a bad network to run them over, random interleavings checked by a model (feature `conformance`) |
 //!
 //! # Writing a store
 //!
@@ -29,6 +29,11 @@
 //! 3. Register it: a kind, the keys of its table, and how it's opened.
 //! 4. Run the suite: implement `conformance::Fixture`, and write `ipvland_store::conformance_tests!(MyFixture);` in a
 //!    test, with the feature `conformance` among your dev-dependencies. Each case becomes a test of its own.
+//! 5. Let the network be bad: return the addresses of your servers in `conformance::Stage::servers`, and open a handle on
+//!    other addresses in `Stage::open_at`. The case `random_interleavings_lose_nothing` then puts a `conformance::Proxy`
+//!    before each server, for each of three hosts, which delays, cuts, half-closes and swallows; without servers it lets
+//!    calls fail instead. It plays a few seeds; `IPVLAND_SEEDS=1000` in the environment plays more, from `IPVLAND_SEED` on.
+//!    A failure prints the command that plays its seed again. Time-outs of a second or so keep it short.
 //!
 //! A store of one shared number and one map, as short as it gets:
 //!

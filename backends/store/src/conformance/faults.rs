@@ -65,6 +65,12 @@ impl Faults {
         self.away.send_replace(away);
     }
 
+    /// Ends all faults: the store is reachable, nothing is drawn, and what was to come does not.
+    pub fn calm(&self) {
+        *self.lock() = Plan::default();
+        self.set_away(false);
+    }
+
     fn lock(&self) -> MutexGuard<'_, Plan> {
         self.plan.lock().unwrap_or_else(PoisonError::into_inner)
     }

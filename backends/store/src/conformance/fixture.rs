@@ -7,6 +7,9 @@ use async_trait::async_trait;
 use crate::{EndpointStore, transact::Retry};
 
 /// Makes fresh stores, one for each case.
+///
+/// Each test makes a fixture of its own and keeps it to its end. So where a server takes long to start, the fixture may
+/// start it once, at the first [`Self::fresh`], and give every stage a place of its own on it.
 #[async_trait]
 pub trait Fixture: Send + Sync {
     /// Makes a store that holds nothing, not even a history.
@@ -32,6 +35,12 @@ pub trait Fixture: Send + Sync {
         }
     }
 
+    /// How many seeds of `random_interleavings_lose_nothing` are played at once, each on a stage of its own. What they wait
+    /// for, time-outs above all, overlaps.
+    fn seeds_at_once(&self) -> usize {
+        6
+    }
+
     /// Tells that calls may fail at any time, as with injected faults. The suite then asks again where it else fails.
     fn is_flaky(&self) -> bool {
         false
@@ -50,7 +59,11 @@ pub trait Stage: Send + Sync {
     }
 
     /// Opens a further handle that reaches the servers at other addresses of this machine, in the order of
-    /// [`Self::servers`]. The suite disturbs the traffic there, so time-outs SHOULD be short: a second.
+    /// [`Self::servers`], and nowhere else.
+    ///
+    /// The suite disturbs the traffic there: a [`Proxy`](super::Proxy) is at each address, which delays, cuts, half-closes
+    /// and swallows. So time-outs SHOULD be short, a second or so, and connections that are kept open need a keep-alive:
+    /// some of them go silent for ever. A bad network is never a reason for [`GiveUp`](crate::Remedy::GiveUp).
     async fn open_at(&self, _servers: &[SocketAddr]) -> Arc<dyn EndpointStore> {
         self.open().await
     }
@@ -60,7 +73,8 @@ pub trait Stage: Send + Sync {
         Err(NotStageable)
     }
 
-    /// Makes all revisions but the newest unknown, or all of them; records stay.
+    /// Makes all revisions but the newest unknown, or all of them; records stay, also those of commits that happen at the
+    /// same time.
     async fn lose_history(&self) -> Staged {
         Err(NotStageable)
     }

@@ -39,6 +39,10 @@ impl Fixture for MemoryFixture {
         }
     }
 
+    fn seeds_at_once(&self) -> usize {
+        64
+    }
+
     fn is_flaky(&self) -> bool {
         self.faults.is_some()
     }

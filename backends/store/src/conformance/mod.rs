@@ -3,12 +3,23 @@
 //! A store's author writes a [`Fixture`], and in a test `ipvland_store::conformance_tests!(MyFixture);`. That makes one
 //! named test of each case, also of those that the suite gets later.
 //!
+//! The last case, `random_interleavings_lose_nothing`, plays a few seeds: three hosts write, follow and drop what they began,
+//! each over a bad network of its own, and a model checks every state that anybody sees. Let it run longer before a release:
+//!
+//! ```text
+//! IPVLAND_SEEDS=1000 cargo test -p ipvland-store-git --test conformance http::random_interleavings_lose_nothing
+//! ```
+//!
+//! A failure prints the last steps, and the command that plays its seed again (`IPVLAND_SEED=17 IPVLAND_SEEDS=1 …`).
+//!
 //! | module | holds |
 //! | --- | --- |
 //! | `fixture` | what the author of a store writes |
 //! | `steps` | what cases are made of, with patience |
 //! | `writing`, `content`, `watching`, `trouble` | the cases |
+//! | `interleaving` | the case of three hosts that do anything at any time, checked by a model |
 //! | `faults` | a store around a store, with faults injected |
+//! | `proxy` | a bad network before a server |
 //! | `memory` | the fixture of the memory store |
 
 // A case is a test: it fails by panicking, wherever it's compiled.
@@ -17,7 +28,9 @@
 mod content;
 mod faults;
 mod fixture;
+mod interleaving;
 mod memory;
+mod proxy;
 mod steps;
 mod trouble;
 mod watching;
@@ -26,8 +39,9 @@ mod writing;
 pub use faults::{Fault, Faults, FaultyStore};
 pub use fixture::{Ability, Fixture, NotStageable, Stage, Staged};
 pub use memory::MemoryFixture;
+pub use proxy::{Break, Passed, Proxy, Traffic};
 
-use std::io::Write as _;
+use std::{io::Write as _, ops::Range, time::Duration};
 
 use futures::future::BoxFuture;
 use steps::Host;
@@ -76,6 +90,7 @@ suite! { $
     trouble::a_store_that_is_away_says_so_in_time needs GoAway,
     trouble::follow_catches_up_when_the_store_is_back needs GoAway,
     trouble::no_secret_is_shown needs Secrets,
+    interleaving::random_interleavings_lose_nothing,
 }
 
 /// Runs one case by its name, on a runtime of its own with several threads; panics when it fails.
@@ -86,15 +101,33 @@ pub fn run(case: &str, fixture: &dyn Fixture) {
         // Not by `eprintln!`, which the test harness hides when a test passes. Whether anybody reads it is not the case's.
         _ = writeln!(std::io::stderr(), "{case}: not applicable, since the store lacks {ability:?}: {why}");
     }
+    end_within(
+        fixture.patience().saturating_mul(20).saturating_mul(interleaving::rounds(case)),
+        body(fixture),
+    );
+}
+
+/// Plays random interleavings of three hosts, one for each seed, whatever the environment says; panics when one fails.
+///
+/// It is the case `random_interleavings_lose_nothing`, for tests that choose their seeds.
+pub fn run_seeds(fixture: &dyn Fixture, seeds: Range<u64>) {
+    let rounds = u32::try_from(seeds.clone().count()).unwrap_or(u32::MAX);
+    end_within(
+        fixture.patience().saturating_mul(20).saturating_mul(rounds),
+        interleaving::play_all(fixture, seeds),
+    );
+}
+
+/// Runs a case on a runtime of its own.
+fn end_within(bound: Duration, case: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(4)
         .enable_all()
         .build()
         .expect("a runtime for the case");
-    let bound = fixture.patience() * 20;
     runtime.block_on(async {
-        tokio::time::timeout(bound, body(fixture)).await.expect("the case ends in 20 times the patience");
+        tokio::time::timeout(bound, case).await.expect("the case ends in 20 times the patience");
     });
     // A store's blocking call that hangs must not hang the test with it.
-    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    runtime.shutdown_timeout(Duration::from_secs(1));
 }

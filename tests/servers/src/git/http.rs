@@ -1,6 +1,12 @@
 //! nginx with git http-backend and basic authentication, over HTTP or HTTPS.
 
-use std::{fs, path::PathBuf, process::Command, sync::Mutex};
+use std::{
+    fs,
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    process::Command,
+    sync::Mutex,
+};
 
 use tempfile::TempDir;
 
@@ -88,6 +94,11 @@ impl HttpServer {
     pub fn url(&self, login: &str, name: &str) -> String {
         let scheme = if self.tls { "https" } else { "http" };
         format!("{scheme}://{login}127.0.0.1:{}/{name}", self.port)
+    }
+
+    /// Returns where the server listens.
+    pub fn address(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.port).into()
     }
 
     /// Returns the URL of a repository with user and password.

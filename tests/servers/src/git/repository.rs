@@ -102,6 +102,14 @@ impl Bare {
         commit
     }
 
+    /// Rewrites a branch to one commit without a parent, if it's there and nobody moves it meanwhile; tells whether it's so.
+    pub fn forget_history(&self, branch: &str) -> bool {
+        let Some(tip) = self.tip(branch) else { return true };
+        let only = self.git(&["commit-tree", &format!("{tip}^{{tree}}"), "-m", "by hand"]);
+        let name = format!("refs/heads/{branch}");
+        self.command(&["update-ref", &name, &only, &tip]).output().unwrap().status.success()
+    }
+
     /// Commits plain files, `endpoints/` and others, as the only content of a branch.
     pub fn commit(&self, branch: &str, files: &[(&str, &str)]) -> String {
         let mut records = Vec::new();

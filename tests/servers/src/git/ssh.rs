@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::Mutex,
@@ -78,6 +79,11 @@ impl SshServer {
         format!("ssh://{}@127.0.0.1:{}{}", self.user, self.port, path.display())
     }
 
+    /// Returns where the server listens.
+    pub fn address(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.port).into()
+    }
+
     /// Returns a private key that the server lets in, without and with a passphrase (`key`, `locked`), or one that it
     /// does not (`stranger`).
     pub fn key(&self, name: &str) -> PathBuf {
@@ -86,9 +92,15 @@ impl SshServer {
 
     /// Writes a known_hosts file with the key of that name for this server: `host_key`, or a wrong one.
     pub fn known_hosts(&self, key: &str) -> PathBuf {
-        let file = self.folder.path().join(format!("known_hosts-{key}"));
+        self.known_hosts_at(key, self.port)
+    }
+
+    /// Writes a known_hosts file as [`known_hosts`](Self::known_hosts) does, for the server as it's reached on another port
+    /// of 127.0.0.1.
+    pub fn known_hosts_at(&self, key: &str, port: u16) -> PathBuf {
+        let file = self.folder.path().join(format!("known_hosts-{key}-{port}"));
         let public = fs::read_to_string(self.folder.path().join(format!("{key}.pub"))).unwrap();
-        fs::write(&file, format!("[127.0.0.1]:{} {public}", self.port)).unwrap();
+        fs::write(&file, format!("[127.0.0.1]:{port} {public}")).unwrap();
         file
     }
 
