@@ -6,5 +6,6 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::panic, clippy::unwrap_used, reason = "shared by tests, which fail with it")]
 
+pub mod etcd;
 pub mod git;
 pub mod process;

@@ -25,6 +25,11 @@ impl Running {
                 .unwrap_or_else(|why| panic!("{command:?} does not start: {why}")),
         )
     }
+
+    /// Sends a signal to the program and all that it started.
+    pub fn signal(&self, signal: Signal) {
+        kill_process_group(Pid::from_child(&self.0), signal).unwrap();
+    }
 }
 
 impl Drop for Running {
