@@ -8,6 +8,9 @@ use url::Url;
 pub(crate) struct Endpoint {
     /// The scheme, the host and the port: `https://10.1.1.2:2379`.
     pub(crate) url: String,
+    /// The host alone, an IPv6 address without brackets.
+    pub(crate) host: String,
+    pub(crate) port: u16,
     /// Whether it is reached by TLS.
     pub(crate) is_tls: bool,
 }
@@ -60,7 +63,8 @@ fn parse_one(text: &str) -> Result<Endpoint> {
     let own = if is_tls { 443 } else { 80 };
     let is_written = text.trim_end_matches('/').ends_with(&format!(":{own}"));
     let port = url.port().unwrap_or(if is_written { own } else { PORT });
-    Ok(Endpoint { url: format!("{}://{host}:{port}", url.scheme()), is_tls })
+    let bare = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+    Ok(Endpoint { url: format!("{}://{host}:{port}", url.scheme()), host: bare, port, is_tls })
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod alert;
 mod commit;
 mod contents;
 mod endpoints;

@@ -15,10 +15,12 @@ use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use crate::{
+    alert,
     endpoints::Endpoint,
     errors::{self, Caller, Failure},
     login::Login,
     tls::Tls,
+    tls_errors,
 };
 
 /// When a call that failed at one member is tried at the next.
@@ -31,7 +33,6 @@ pub(crate) enum Repeat {
 }
 
 /// The members. One is asked until it fails; then it's the turn of the next, so that a dead one costs one time-out.
-#[derive(Debug)]
 pub(crate) struct Members {
     endpoints: Vec<Endpoint>,
     login: Option<Login>,
@@ -42,22 +43,14 @@ pub(crate) struct Members {
     clients: Mutex<Clients>,
 }
 
-/// A client for each member that has one, with a number that tells it from the one before.
-#[derive(Default)]
-struct Clients {
-    slots: Vec<Option<(u64, Client)>>,
-    made: u64,
-}
-
-impl std::fmt::Debug for Clients {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Clients").field("made", &self.made).finish_non_exhaustive()
-    }
-}
+/// A client for each member that has one, and whether it has answered yet.
+type Clients = Vec<Option<(Client, bool)>>;
 
 /// The shortest time between the pings that show a connection is alive. etcd takes more frequent ones, and those on a
 /// connection that carries no call, as an attack and hangs up.
 const MIN_PING: Duration = Duration::from_secs(6);
+/// How long a member may take to say that it doesn't trust a certificate.
+const ALERT: Duration = Duration::from_secs(1);
 
 impl Members {
     pub(crate) fn new(
@@ -67,7 +60,7 @@ impl Members {
         prefix: &str,
         timeout: Duration,
     ) -> Self {
-        let clients = Clients { slots: vec![None; endpoints.len()], made: 0 };
+        let clients = vec![None; endpoints.len()];
         let prefix = prefix.to_owned();
         // So that the hosts of a fleet don't all ask the first.
         let first = usize::from(uuid::Uuid::new_v4().as_bytes()[0]) % endpoints.len();
@@ -118,27 +111,57 @@ impl Members {
     where
         F: Future<Output = Result<T, etcd_client::Error>>,
     {
-        let is_sent = AtomicBool::new(false);
+        let (is_sent, is_new) = (AtomicBool::new(false), AtomicBool::new(true));
         let ended = timeout(self.timeout, async {
-            let client = self.client(at).await?;
+            let (client, has_answered) = self.client(at).await?;
+            is_new.store(!has_answered, Ordering::Relaxed);
             is_sent.store(true, Ordering::Relaxed);
             work(client).await.map_err(|error| self.failure(at, &error))
         });
-        ended.await.unwrap_or_else(|_| {
-            let url = &self.endpoints[at].url;
-            Err(errors::late(url, self.timeout.as_secs_f32(), !is_sent.load(Ordering::Relaxed)))
-        })
+        match ended.await {
+            Ok(Ok(answer)) => {
+                if let Some((_, has_answered)) = &mut self.lock()[at] {
+                    *has_answered = true;
+                }
+                Ok(answer)
+            }
+            // A connection that never carried an answer, so that this is about connecting.
+            Ok(Err(Failure::Member { error, is_unsent: false })) if is_new.into_inner() => {
+                Err(self.explain(at, error).await)
+            }
+            Ok(Err(failure)) => Err(failure),
+            Err(_) => {
+                let url = &self.endpoints[at].url;
+                Err(errors::late(url, self.timeout.as_secs_f32(), !is_sent.into_inner()))
+            }
+        }
+    }
+
+    /// Finds out whether a member hung up because of this host's certificate.
+    async fn explain(&self, at: usize, error: Error) -> Failure {
+        let (endpoint, Some(tls)) = (&self.endpoints[at], &self.tls) else {
+            return Failure::Member { error, is_unsent: false };
+        };
+        let alert = timeout(self.timeout.min(ALERT), alert::alert(tls, endpoint)).await;
+        let sentence = alert.ok().flatten().and_then(|words| tls_errors::sentence(self.caller(at), &words));
+        match sentence {
+            Some(sentence) => Failure::Member { error: Error::refused(sentence), is_unsent: true },
+            None => Failure::Member { error, is_unsent: false },
+        }
     }
 
     /// Says what an error of a member means.
     pub(crate) fn failure(&self, at: usize, error: &etcd_client::Error) -> Failure {
-        let caller = Caller {
+        errors::from_member(self.caller(at), error)
+    }
+
+    fn caller(&self, at: usize) -> Caller<'_> {
+        Caller {
             url: &self.endpoints[at].url,
             username: self.login.as_ref().map(|login| login.username.as_str()),
             prefix: &self.prefix,
             has_identity: self.tls.as_ref().is_some_and(Tls::has_identity),
-        };
-        errors::from_member(caller, error)
+        }
     }
 
     /// Says that a member fell silent.
@@ -156,22 +179,21 @@ impl Members {
     pub(crate) fn leave(&self, at: usize, error: &Error) {
         let url = &self.endpoints[at].url;
         debug!(member = url, %error, "An etcd member is left for the next one");
-        self.lock().slots[at] = None;
+        self.lock()[at] = None;
         let next = (at + 1) % self.endpoints.len();
         // Another call may have turned already.
         let _ = self.current.compare_exchange(at, next, Ordering::Relaxed, Ordering::Relaxed);
     }
 
-    async fn client(&self, at: usize) -> Result<Client, Failure> {
-        if let Some((_, client)) = &self.lock().slots[at] {
-            return Ok(client.clone());
+    /// Returns the client of a member, and whether it has answered before.
+    async fn client(&self, at: usize) -> Result<(Client, bool), Failure> {
+        let known = self.lock()[at].clone();
+        if let Some(known) = known {
+            return Ok(known);
         }
         let client = self.connect(at).await?;
-        let mut clients = self.lock();
-        clients.made += 1;
-        let made = clients.made;
-        clients.slots[at] = Some((made, client.clone()));
-        Ok(client)
+        self.lock()[at] = Some((client.clone(), false));
+        Ok((client, false))
     }
 
     async fn connect(&self, at: usize) -> Result<Client, Failure> {

@@ -48,6 +48,17 @@ pub(crate) async fn then(members: &Members, layout: &Layout, revision: i64) -> R
     pages(members, layout, revision).await
 }
 
+/// Returns how many records and strays there were at an etcd revision, which may be gone.
+pub(crate) async fn count(members: &Members, layout: &Layout, revision: i64) -> Result<i64, Failure> {
+    let (from, to) = layout.records();
+    let options = GetOptions::new().with_range(to).with_count_only().with_revision(revision);
+    let counted = members.call(Repeat::Always, |mut client| {
+        let (from, options) = (from.clone(), options.clone());
+        async move { client.get(from, Some(options)).await }
+    });
+    Ok(counted.await?.1.count())
+}
+
 /// Reads page after page at one revision; 0 is the newest.
 async fn pages(members: &Members, layout: &Layout, mut revision: i64) -> Result<Found, Failure> {
     let (mut from, to) = layout.all();

@@ -1,9 +1,13 @@
 //! Which members are trusted, and what this host shows them.
 
-use std::{fs, path::PathBuf};
+use std::{fs, path::PathBuf, sync::Arc};
 
 use etcd_client::{Certificate, Identity, TlsOptions};
 use ipvland_store::{Error, Result};
+use tokio_rustls::rustls::{
+    ClientConfig, RootCertStore,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+};
 
 use crate::{endpoints::Endpoint, settings::Settings};
 
@@ -75,10 +79,55 @@ impl Tls {
         Ok(options)
     }
 
+    /// Makes what [`alert`](crate::alert::alert) connects with, of the same files.
+    ///
+    /// # Errors
+    /// [`GiveUp`](ipvland_store::Remedy::GiveUp) as [`Self::options`], and where a certificate isn't one.
+    pub(crate) fn client_config(&self) -> Result<ClientConfig> {
+        let broken = |why: &dyn std::fmt::Display| {
+            Error::refused(format!("the certificates of store.etcd can't be used: {why}"))
+        };
+        let mut roots = RootCertStore::empty();
+        let authorities = match &self.ca_file {
+            None => rustls_native_certs::load_native_certs().certs,
+            Some(file) => certificates(&pem("ca_file", file, "CERTIFICATE")?).map_err(|why| broken(&why))?,
+        };
+        roots.add_parsable_certificates(authorities);
+        let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|why| broken(&why))?
+            .with_root_certificates(roots);
+        let mut config = match &self.identity {
+            None => builder.with_no_client_auth(),
+            Some((cert, key)) => {
+                let chain =
+                    certificates(&pem("cert_file", cert, "CERTIFICATE")?).map_err(|why| broken(&why))?;
+                let key = PrivateKeyDer::from_pem_slice(pem("key_file", key, "PRIVATE KEY")?.as_bytes());
+                let key = key.map_err(|why| broken(&why))?;
+                builder.with_client_auth_cert(chain, key).map_err(|why| broken(&why))?
+            }
+        };
+        // etcd closes a connection that isn't for HTTP/2.
+        config.alpn_protocols.push(b"h2".to_vec());
+        Ok(config)
+    }
+
+    /// Returns the name that a member's certificate is to be for.
+    pub(crate) fn name_of<'a>(&'a self, endpoint: &'a Endpoint) -> &'a str {
+        self.server_name.as_deref().unwrap_or(&endpoint.host)
+    }
+
     /// Tells whether this host shows a certificate.
     pub(crate) fn has_identity(&self) -> bool {
         self.identity.is_some()
     }
+}
+
+fn certificates(
+    pem: &str,
+) -> Result<Vec<CertificateDer<'static>>, tokio_rustls::rustls::pki_types::pem::Error> {
+    CertificateDer::pem_slice_iter(pem.as_bytes()).collect()
 }
 
 fn pem(key: &str, file: &PathBuf, label: &str) -> Result<String> {

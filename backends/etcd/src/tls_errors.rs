@@ -8,7 +8,7 @@ pub(crate) fn sentence(caller: Caller<'_>, words: &str) -> Option<String> {
     let has = |part: &str| words.contains(part);
     if has("invalid peer certificate") {
         let said = words.split("invalid peer certificate: ").nth(1).map(clean).unwrap_or_default();
-        return Some(if has("certificate expired") {
+        return Some(if has("certificate expired") || has("Expired") {
             format!(
                 "the certificate of the etcd member {url} has expired ({said}): renew it there, and check the clocks"
             )

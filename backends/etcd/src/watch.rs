@@ -55,6 +55,8 @@ struct Watching {
     told: Revision,
     /// Whether the contents were read for this watch, so that reading them again is no help.
     is_anew: bool,
+    /// Whether the first changes were looked at for what etcd left out.
+    is_proven: bool,
 }
 
 /// Finds out from where on etcd is to be watched, and watches.
@@ -134,8 +136,16 @@ async fn open(inner: &Arc<Inner>, contents: Contents, after: &Revision) -> Resul
         })
         .await?;
     let told = after.clone();
-    let watching =
-        Watching { inner: inner.clone(), member, stream, _client: client, contents, told, is_anew: false };
+    let watching = Watching {
+        inner: inner.clone(),
+        member,
+        stream,
+        _client: client,
+        contents,
+        told,
+        is_anew: false,
+        is_proven: false,
+    };
     let first = first.ok_or_else(|| watching.ended())?;
     watching.check(&first)?;
     Ok(Box::new(watching))
@@ -145,14 +155,14 @@ impl Watching {
     /// Returns the next change, or the error that ends the stream.
     async fn next(mut self: Box<Self>) -> (Result<Delta>, State) {
         loop {
-            let response = match self.message().await {
-                Ok(response) => response,
+            match self.step().await {
+                Ok(None) => {}
+                Ok(Some(delta)) => return (Ok(delta), State::Watching(self)),
                 Err(Failure::HistoryGone) if !self.is_anew => {
                     match start_anew(self.inner, &self.told).await {
                         Ok(watching) => self = watching,
                         Err(error) => return (Err(error), State::Ended),
                     }
-                    continue;
                 }
                 Err(Failure::HistoryGone) => return (Err(gone(&self.inner, &self.told)), State::Ended),
                 Err(Failure::Store(error)) => return (Err(error), State::Ended),
@@ -162,11 +172,34 @@ impl Watching {
                     self.inner.remember(self.contents);
                     return (Err(error), State::Ended);
                 }
-            };
-            if let Some(delta) = self.take(response.events()) {
-                return (Ok(delta), State::Watching(self));
             }
         }
+    }
+
+    /// Reads one message, and returns the change in it if there is one.
+    async fn step(&mut self) -> Result<Option<Delta>, Failure> {
+        let response = self.message().await?;
+        let Some(delta) = self.take(response.events()) else { return Ok(None) };
+        self.prove(self.contents.at).await?;
+        self.told = delta.revision.clone();
+        self.is_anew = false;
+        Ok(Some(delta))
+    }
+
+    /// Looks once whether etcd left out a change, by the number of keys at a revision; 0 is the newest.
+    ///
+    /// etcd before 3.4.36 and 3.5.18 doesn't tell what was deleted at the very revision that a watch starts at, where it was
+    /// compacted to just that one (etcd issue 19179). Then it has fewer keys than we know of.
+    async fn prove(&mut self, revision: i64) -> Result<(), Failure> {
+        if self.is_proven {
+            return Ok(());
+        }
+        let Inner { members, layout, .. } = &*self.inner;
+        if read::count(members, layout, revision).await? != self.contents.mark().count {
+            return Err(Failure::HistoryGone);
+        }
+        self.is_proven = true;
+        Ok(())
     }
 
     /// Waits for a message; a member that is silent is asked for one, which shows whether it's still there.
@@ -183,6 +216,7 @@ impl Watching {
                 Ok(Err(error)) => return Err(self.inner.members.failure(self.member, &error)),
                 Err(_) if is_asked => return Err(self.inner.members.silent(self.member)),
                 Err(_) => {
+                    self.prove(0).await?;
                     self.ask().await?;
                     is_asked = true;
                 }
@@ -228,8 +262,6 @@ impl Watching {
         if changes.is_empty() && revision == self.told {
             return None;
         }
-        self.told = revision.clone();
-        self.is_anew = false;
         Some(Delta { revision, changes, strays: self.contents.strays() })
     }
 }
