@@ -127,10 +127,13 @@ async fn open(inner: &Arc<Inner>, contents: Contents, after: &Revision) -> Resul
         .call(Repeat::Always, |client| {
             let (from, options) = (from.clone(), options.clone());
             async move {
-                let mut watcher = client.watch_client().max_decoding_message_size(usize::MAX);
-                let mut stream = watcher.watch(from, Some(options)).await?;
-                // It says that the watch is there. That its start was compacted is told a little later.
-                let first = stream.message().await?;
+                let (mut stream, mut first) = ask_for(&client, &from, &options).await?;
+                let is_refused = |first: &WatchResponse| first.canceled() && first.compact_revision() == 0;
+                if first.as_ref().is_some_and(is_refused) {
+                    // As etcd refuses a watch of a login that ran out; the client renews it for other calls only.
+                    client.refresh_token().await?;
+                    (stream, first) = ask_for(&client, &from, &options).await?;
+                }
                 Ok((client, stream, first))
             }
         })
@@ -149,6 +152,19 @@ async fn open(inner: &Arc<Inner>, contents: Contents, after: &Revision) -> Resul
     let first = first.ok_or_else(|| watching.ended())?;
     watching.check(&first)?;
     Ok(Box::new(watching))
+}
+
+/// Asks for a watch, and returns it with the first answer, which says that it is there. That its start was compacted is told
+/// a little later.
+async fn ask_for(
+    client: &Client,
+    from: &[u8],
+    options: &WatchOptions,
+) -> Result<(WatchStream, Option<WatchResponse>), etcd_client::Error> {
+    let mut watcher = client.watch_client().max_decoding_message_size(usize::MAX);
+    let mut stream = watcher.watch(from, Some(options.clone())).await?;
+    let first = stream.message().await?;
+    Ok((stream, first))
 }
 
 impl Watching {
@@ -243,7 +259,7 @@ impl Watching {
         if !response.canceled() {
             return Ok(());
         }
-        // The range was read a moment ago, so a refusal is one of a login that ended meanwhile.
+        // Where it's a refusal for good, the next read tells so.
         let url = self.inner.members.url(self.member);
         let said = crate::errors::clean(response.cancel_reason());
         let error = Error::away(format!("the etcd member {url} ended the watch ({said})"));

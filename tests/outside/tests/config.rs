@@ -38,7 +38,7 @@ fn an_unknown_kind_or_key_lists_the_known_ones() {
     let sentences = [
         (
             "[store]\nkind = \"onefiel\"\n".to_owned(),
-            "ipvland.toml: store.kind \"onefiel\" is no store of this build (known: git, memory, onefile)",
+            "ipvland.toml: store.kind \"onefiel\" is no store of this build (known: etcd, git, memory, onefile)",
         ),
         (
             format!("[store.onefile]\ntokn = \"{SECRET}\"\n"),
