@@ -1,7 +1,5 @@
 //! Sentences for what etcd and the way to it say.
 
-use std::io::ErrorKind;
-
 use ipvland_store::Error;
 
 use crate::tls_errors;
@@ -55,7 +53,7 @@ pub(crate) fn from_member(caller: Caller<'_>, error: &etcd_client::Error) -> Fai
         // It has read no request then.
         return Failure::Member { error: Error::refused(sentence), is_unsent: true };
     }
-    unanswered(caller, &clean(&chain), refuses_connections(status))
+    unanswered(caller, &clean(&chain), never_connected(status))
 }
 
 fn unanswered(caller: Caller<'_>, said: &str, is_unsent: bool) -> Failure {
@@ -137,16 +135,14 @@ fn etcd_says(caller: Caller<'_>, said: &str) -> Option<Failure> {
     None
 }
 
-/// Tells whether nobody listens there, so that nothing can have been sent.
-fn refuses_connections(error: &(dyn std::error::Error + 'static)) -> bool {
-    let mut cause = Some(error);
+/// Tells whether no connection came to be, so that nothing can have been sent. These are the HTTP client's words; a member's
+/// own are never a cause.
+fn never_connected(status: &(impl std::error::Error + 'static)) -> bool {
+    let mut cause = status.source();
     while let Some(error) = cause {
-        if let Some(io) = error.downcast_ref::<std::io::Error>() {
-            let kinds =
-                [ErrorKind::ConnectionRefused, ErrorKind::HostUnreachable, ErrorKind::NetworkUnreachable];
-            if kinds.contains(&io.kind()) {
-                return true;
-            }
+        let said = error.to_string();
+        if said == "tcp connect error" || said == "dns error" {
+            return true;
         }
         cause = error.source();
     }

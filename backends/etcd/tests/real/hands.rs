@@ -17,7 +17,8 @@ async fn each_change_by_hand_is_a_revision_and_is_told() {
     let mut follower = other.follow();
     follower.until("c", Some("1")).await;
     let mut seen = vec![host.snapshot().await];
-    let steps: [(&dyn Fn(), &str, Option<&str>); 5] = [
+    type Step<'a> = (&'a dyn Fn(), &'a str, Option<&'a str>);
+    let steps: [Step<'_>; 5] = [
         (&|| cluster.put(b"/ipvland/endpoints/a", b"2"), "a", Some("2")),
         (&|| cluster.delete("/ipvland/endpoints/b"), "b", None),
         (&|| cluster.delete("/ipvland/endpoints/a"), "a", None),
