@@ -16,6 +16,10 @@ pub(crate) fn shown(sensitivity: Sensitivity, value: Value) -> Value {
     match (sensitivity, &value) {
         (Sensitivity::Plain, _) => value,
         (Sensitivity::Url, Value::String(_, url)) => Value::String(value.tag(), redact_url(url)),
+        (Sensitivity::Url, Value::Array(_, urls)) => {
+            let urls = urls.iter().map(|url| shown(sensitivity, url.clone()));
+            Value::Array(value.tag(), urls.collect())
+        }
         (Sensitivity::Url | Sensitivity::Secret, _) => Value::String(value.tag(), HIDDEN.into()),
     }
 }
@@ -25,6 +29,7 @@ pub(crate) fn is_in(sensitivity: Sensitivity, value: &Value) -> bool {
     match (sensitivity, value) {
         (Sensitivity::Plain, _) => false,
         (Sensitivity::Url, Value::String(_, url)) => redact_url(url) != *url,
+        (Sensitivity::Url, Value::Array(_, urls)) => urls.iter().any(|url| is_in(sensitivity, url)),
         (Sensitivity::Url | Sensitivity::Secret, _) => true,
     }
 }

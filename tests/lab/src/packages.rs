@@ -31,13 +31,16 @@ const fn package(name: &'static str, shown_by: &'static str) -> Package {
     Package { name, shown_by }
 }
 
-/// What compiles `ipvland`: libgit2 is built from source, against the system's OpenSSL and zlib.
+/// What compiles `ipvland`: libgit2 is built from source, against the system's OpenSSL and zlib, and etcd's messages are
+/// generated from their description.
 const BUILD: &[Package] = &[
     package("gcc", "cc"),
     package("libc6-dev", "stdio.h"),
     package("make", "make"),
     package("pkg-config", "pkg-config"),
     package("libssl-dev", "openssl/ssl.h"),
+    package("protobuf-compiler", "protoc"),
+    package("libprotobuf-dev", "google/protobuf/descriptor.proto"),
 ];
 
 /// What the workspace's own tests start on the machine.
@@ -48,6 +51,8 @@ const TESTS: &[Package] = &[
     package("openssh-server", "sshd"),
     package("openssh-client", "ssh-keygen"),
     package("openssl", "openssl"),
+    package("etcd-server", "etcd"),
+    package("etcd-client", "etcdctl"),
 ];
 
 /// What makes the hosts' root filesystems and namespaces.

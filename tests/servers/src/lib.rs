@@ -4,7 +4,13 @@
 //! Debian package that has it.
 
 #![forbid(unsafe_code)]
-#![allow(clippy::panic, clippy::unwrap_used, reason = "shared by tests, which fail with it")]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "shared by tests, which fail with it"
+)]
 
+pub mod etcd;
 pub mod git;
 pub mod process;

@@ -1,10 +1,15 @@
 //! Programs that a server is made of.
 
 use std::{
+    hash::{BuildHasher as _, RandomState},
     net::{Ipv4Addr, TcpListener, TcpStream},
     os::unix::process::CommandExt as _,
     path::PathBuf,
     process::{Child, Command},
+    sync::{
+        LazyLock,
+        atomic::{AtomicUsize, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -24,6 +29,11 @@ impl Running {
                 .spawn()
                 .unwrap_or_else(|why| panic!("{command:?} does not start: {why}")),
         )
+    }
+
+    /// Sends a signal to the program and all that it started.
+    pub fn signal(&self, signal: Signal) {
+        kill_process_group(Pid::from_child(&self.0), signal).unwrap();
     }
 }
 
@@ -52,9 +62,21 @@ pub fn run(command: &mut Command) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// Returns a port that nobody listens on at the moment.
+/// The ports that servers get: below those that the kernel gives to connections, so that a server which is stopped for a
+/// while finds its own free again.
+const PORTS: std::ops::Range<usize> = 10_000..32_000;
+
+/// Returns a port that nobody listens on at the moment, and another one at each call.
 pub fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
+    // Processes start at random places, or they would be after the same ports.
+    static NEXT: LazyLock<AtomicUsize> =
+        LazyLock::new(|| AtomicUsize::new(RandomState::new().hash_one(0) as usize % PORTS.len()));
+    loop {
+        let port = (PORTS.start + NEXT.fetch_add(1, Ordering::Relaxed) % PORTS.len()) as u16;
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// Waits until somebody listens on the port.

@@ -1,0 +1,176 @@
+//! The table `store.etcd` of the config file.
+
+use std::{fmt, path::PathBuf, time::Duration};
+
+use ipvland_store::{Error, Result, Setting};
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, SeqAccess, Visitor},
+};
+
+/// The keys of the table, for the registry.
+pub const SETTINGS: &[Setting] = &[
+    Setting::url(
+        "endpoints",
+        "the members of the cluster: a list of URLs such as [\"https://10.1.1.2:2379\"], or one text with commas; the \
+         next one is asked where one doesn't answer",
+    ),
+    Setting::plain("prefix", "what the keys start with, one prefix a fleet; default /ipvland"),
+    Setting::plain("username", "who logs in; by default nobody does, or the client certificate says it"),
+    Setting::secret("password", "the password; password_file keeps it out of this file"),
+    Setting::plain("password_file", "a file whose first line is the password"),
+    Setting::plain(
+        "ca_file",
+        "a PEM file with the certificate authorities for https; default: those of the system",
+    ),
+    Setting::plain(
+        "cert_file",
+        "a PEM file with this host's client certificate, and those between it and the authority",
+    ),
+    Setting::plain("key_file", "a PEM file with the private key of cert_file"),
+    Setting::plain(
+        "server_name",
+        "the name that the members' certificates are for; default: the host in the URL",
+    ),
+    Setting::plain(
+        "timeout",
+        "how long one member may take to answer: \"500ms\", \"5s\", \"1m\"; default 5s",
+    ),
+];
+
+/// What the table holds, as the operator wrote it.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// The URLs of the members.
+    #[serde(deserialize_with = "list")]
+    pub endpoints: Vec<String>,
+    /// What the keys start with.
+    pub prefix: Option<String>,
+    /// Who logs in.
+    pub username: Option<String>,
+    /// The password.
+    pub password: Option<String>,
+    /// A file with the password.
+    pub password_file: Option<PathBuf>,
+    /// The certificate authorities.
+    pub ca_file: Option<PathBuf>,
+    /// The client certificate.
+    pub cert_file: Option<PathBuf>,
+    /// Its private key.
+    pub key_file: Option<PathBuf>,
+    /// The name that the members' certificates are for.
+    pub server_name: Option<String>,
+    /// How long one member may take to answer: `5s`.
+    pub timeout: Option<String>,
+}
+
+impl fmt::Debug for Settings {
+    /// Leaves out `endpoints`, where somebody may have written a password, and `password`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("prefix", &self.prefix)
+            .field("username", &self.username)
+            .field("password_file", &self.password_file)
+            .field("ca_file", &self.ca_file)
+            .field("cert_file", &self.cert_file)
+            .field("key_file", &self.key_file)
+            .field("server_name", &self.server_name)
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How long a member may take by default.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
+
+impl Settings {
+    pub(crate) fn timeout(&self) -> Result<Duration> {
+        let Some(text) = &self.timeout else { return Ok(DEFAULT_TIMEOUT) };
+        parse_duration(text).ok_or_else(|| {
+            Error::refused(format!(
+                "store.etcd.timeout {text:?} is no duration between 100ms and 10m: write \"500ms\", \"5s\" or \"1m\""
+            ))
+        })
+    }
+}
+
+/// Parses a whole number and a unit: `ms`, `s` or `m`.
+fn parse_duration(text: &str) -> Option<Duration> {
+    let text = text.trim();
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (number, unit) = text.split_at(digits);
+    let scale: u64 = match unit.trim_start() {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        _ => return None,
+    };
+    let milliseconds = number.parse::<u64>().ok()?.checked_mul(scale)?;
+    (100..=600_000).contains(&milliseconds).then(|| Duration::from_millis(milliseconds))
+}
+
+/// Reads a list of texts, or one text with commas, which is what an environment variable can hold.
+fn list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    struct List;
+    impl<'de> Visitor<'de> for List {
+        type Value = Vec<String>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list of URLs, such as [\"https://10.1.1.2:2379\"]")
+        }
+
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+            // A list in the form of TOML or JSON is one for whoever reads variables.
+            if text.trim_start().starts_with('[') {
+                return Err(E::invalid_type(de::Unexpected::Str(text), &self));
+            }
+            Ok(text.split(',').map(|part| part.trim().to_owned()).collect())
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut parts: A) -> Result<Self::Value, A::Error> {
+            let mut list = Vec::new();
+            while let Some(part) = parts.next_element::<String>()? {
+                list.push(part);
+            }
+            Ok(list)
+        }
+    }
+    deserializer.deserialize_any(List)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn reads_durations() {
+        for (text, milliseconds) in [("500ms", 500), ("5s", 5_000), (" 1 m", 60_000)] {
+            assert_eq!(parse_duration(text), Some(Duration::from_millis(milliseconds)), "{text}");
+        }
+        for text in ["", "10", "s", "-1s", "1.5s", "0s", "11m", "9999999999999999999s", "10 sec", "99ms"] {
+            assert_eq!(parse_duration(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn endpoints_are_a_list_or_one_text_with_commas() {
+        let read = |value| serde_json::from_value::<Settings>(json!({ "endpoints": value }));
+        assert_eq!(read(json!(["a", "b"])).unwrap().endpoints, ["a", "b"]);
+        assert_eq!(read(json!("a, b")).unwrap().endpoints, ["a", "b"]);
+        for value in [json!(5), json!("[\"a\"]"), json!([5]), json!(null)] {
+            assert!(read(value).is_err());
+        }
+    }
+
+    #[test]
+    fn every_field_is_a_known_key() {
+        for setting in SETTINGS {
+            let mut table = json!({ "endpoints": "x" });
+            table[setting.name] = "x".into();
+            serde_json::from_value::<Settings>(table).unwrap();
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! What an operator does with etcdctl, and what other users of the same etcd do.
+
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use ipvland_store::{Remedy, Snapshot};
+use servers::etcd::Cluster;
+use tokio::time::timeout;
+
+use crate::host::{Host, key, put, remove};
+
+#[tokio::test]
+async fn each_change_by_hand_is_a_revision_and_is_told() {
+    let cluster = Cluster::one();
+    let (host, other) = (Host::at(&cluster).await, Host::at(&cluster).await);
+    host.write(put("a", "1").put(key("b"), "1").put(key("c"), "1")).await;
+    let mut follower = other.follow();
+    follower.until("c", Some("1")).await;
+    let mut seen = vec![host.snapshot().await];
+    type Step<'a> = (&'a dyn Fn(), &'a str, Option<&'a str>);
+    let steps: [Step<'_>; 5] = [
+        (&|| cluster.put(b"/ipvland/endpoints/a", b"2"), "a", Some("2")),
+        (&|| cluster.delete("/ipvland/endpoints/b"), "b", None),
+        (&|| cluster.delete("/ipvland/endpoints/a"), "a", None),
+        (&|| cluster.put(b"/ipvland/endpoints/a", b"3"), "a", Some("3")),
+        (&|| cluster.delete("/ipvland/generation"), "c", Some("1")),
+    ];
+    for (step, name, wanted) in steps {
+        step();
+        follower.until(name, wanted).await;
+        let snapshot = host.snapshot().await;
+        assert!(seen.iter().all(|before| before.revision != snapshot.revision), "{snapshot:?}");
+        seen.push(snapshot);
+    }
+    let last = seen.last().unwrap().clone();
+    // From each of them, also those that only a deletion parts from the one before.
+    for from in seen {
+        assert_eq!(replay(&host, from.clone(), &last).await, last.records, "from {from:?}");
+    }
+    assert_eq!(follower.resets, 1);
+    host.write(remove("a")).await;
+    follower.until("a", None).await;
+    assert_eq!(follower.model.unwrap(), host.snapshot().await);
+}
+
+async fn replay(
+    host: &Host,
+    mut model: Snapshot,
+    last: &Snapshot,
+) -> std::collections::BTreeMap<ipvland_store::Key, bytes::Bytes> {
+    let mut deltas = host.0.watch(model.revision.clone());
+    while model.revision != last.revision {
+        match timeout(Duration::from_secs(10), deltas.next()).await.expect("a change").unwrap() {
+            Ok(delta) => model.apply(&delta),
+            Err(error) => {
+                assert_eq!(error.remedy(), Remedy::StartOver, "{error}");
+                model = host.snapshot().await;
+            }
+        }
+    }
+    model.records
+}
+
+#[tokio::test]
+async fn a_write_by_hand_is_not_overwritten() {
+    let cluster = Cluster::one();
+    let host = Host::at(&cluster).await;
+    let base = host.write(put("a", "1")).await;
+    cluster.put(b"/ipvland/endpoints/b", b"by hand");
+    let error = host.0.commit(&base, put("b", "2")).await.unwrap_err();
+    assert_eq!(error.remedy(), Remedy::RunAgain, "{error}");
+    cluster.put(b"/ipvland/generation", b"by hand \xff");
+    let foreign = host.snapshot().await.revision;
+    assert!(foreign.as_str().starts_with("x-"), "{foreign}");
+    let next = host.0.commit(&foreign, put("c", "1")).await.unwrap();
+    assert_eq!(host.snapshot().await.revision, next);
+    assert_eq!(host.snapshot().await.records[&key("b")], "by hand");
+}
+
+#[tokio::test]
+async fn others_in_the_same_etcd_are_left_alone_and_change_nothing() {
+    let cluster = Cluster::one();
+    let (host, mut nested) = (Host::at(&cluster).await, crate::host::table(&cluster));
+    nested["prefix"] = "/ipvland/lab/".into();
+    let nested = Host::open(nested).await;
+    let others: [&[u8]; 5] =
+        [b"/ipvlan", b"/ipvland", b"/ipvland/note", b"/ipvland/foreign\xff", b"/ipvlandx/endpoints/a"];
+    others.iter().for_each(|other| cluster.put(other, b"theirs"));
+    let empty = host.snapshot().await;
+    assert!(empty.records.is_empty() && empty.strays.is_empty(), "{empty:?}");
+    let base = host.write(put("a", "1")).await;
+    let mut deltas = host.0.watch(base.clone());
+    others.iter().for_each(|other| cluster.put(other, b"again"));
+    nested.write(put("n", "1")).await;
+    assert_eq!(host.snapshot().await.revision, base);
+    let quiet = timeout(Duration::from_millis(500), deltas.next()).await;
+    assert!(quiet.is_err(), "others' keys are told: {quiet:?}");
+    let next = host.0.commit(&base, put("a", "2")).await.unwrap();
+    let delta = deltas.next().await.unwrap().unwrap();
+    assert_eq!((delta.revision, delta.changes.len()), (next, 1));
+    assert_eq!(cluster.ctl(None, &["get", "--print-value-only", "/ipvland/note"]).trim(), "again");
+    assert_eq!(nested.snapshot().await.records.len(), 1);
+}
