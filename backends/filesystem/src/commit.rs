@@ -24,7 +24,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use ipvland_store::{Batch, Error, Key, MAX_RECORD_BYTES, Result};
 use rustix::{
-    fs::{AtFlags, FileType},
+    fs::{Access, AtFlags, FileType},
     io::Errno,
 };
 
@@ -43,6 +43,9 @@ use crate::{
 /// How many commits the log keeps, for watches that lag behind and for whoever asks what happened.
 const KEEP: u64 = 256;
 
+/// The most bytes of a batch: far more than any host asks for, and few enough to be read back at once.
+const MAX_BYTES: usize = 64 * 1024 * 1024;
+
 /// What is to be committed, and by whom.
 pub(crate) struct Request {
     pub(crate) base: Version,
@@ -59,6 +62,13 @@ pub(crate) fn check(batch: &Batch) -> Result<()> {
                 bytes.len()
             )));
         }
+    }
+    let bytes: usize = batch.changes.values().flatten().map(Bytes::len).sum();
+    if bytes > MAX_BYTES || batch.changes.len() > MAX_BYTES / 1024 {
+        return Err(Error::refused(format!(
+            "a batch of {} records and {bytes} bytes is too large for one commit: write it in parts",
+            batch.changes.len()
+        )));
     }
     Ok(())
 }
@@ -108,7 +118,7 @@ pub(crate) fn commit(
     if changes.is_empty() {
         return Ok(base.clone());
     }
-    refuse_directories(place, &changes)?;
+    check_targets(place, &changes)?;
     let id = match mark {
         Some(mark) => mark.id,
         None => make(place, &stage, base)?,
@@ -131,9 +141,19 @@ pub(crate) fn commit(
     Ok(entry.revision)
 }
 
-/// Refuses a record whose name a directory has: no rename replaces that, and the commit would wait for ever.
-fn refuse_directories(place: &Place, changes: &BTreeMap<Key, Option<Bytes>>) -> Result<()> {
+/// Finds what would keep the records of a commit that is made from getting into place, so that it would wait for ever: the
+/// rights, and a directory that has the name of a record.
+fn check_targets(place: &Place, changes: &BTreeMap<Key, Option<Bytes>>) -> Result<()> {
     let endpoints = place.needed_endpoints()?;
+    let machinery = (place.needed_machinery()?, place.machinery_path());
+    for (directory, path) in [(&endpoints, place.endpoints_path()), (&machinery.0, machinery.1)] {
+        let rights = Access::WRITE_OK | Access::EXEC_OK;
+        match rustix::fs::accessat(directory, ".", rights, AtFlags::EACCESS) {
+            // A kernel before 5.8 can't tell.
+            Ok(()) | Err(Errno::NOSYS | Errno::OPNOTSUPP) => {}
+            Err(errno) => return Err(failed("write to", &path, errno)),
+        }
+    }
     for key in changes.keys() {
         let path = place.endpoints_path().join(key.as_str());
         match rustix::fs::statat(&endpoints, key.as_str(), AtFlags::SYMLINK_NOFOLLOW) {

@@ -1,6 +1,6 @@
 //! A commit as it lies in the log: a line of JSON that says what changed, and then the contents.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use ipvland_store::Key;
@@ -71,6 +71,19 @@ impl Entry {
             bytes.extend_from_slice(content);
         }
         bytes
+    }
+
+    /// Returns the records that are neither as they were before the commit nor as they are after it.
+    pub(crate) fn unlike(&self, now: impl Fn(&Key) -> Option<Digest>) -> BTreeSet<Key> {
+        let is_like = |key: &Key, change: &Change| {
+            let now = now(key);
+            now == change.before || now == change.after.as_ref().map(|bytes| Digest::of(bytes))
+        };
+        self.changes
+            .iter()
+            .filter(|(key, change)| !is_like(key, change))
+            .map(|(key, _)| key.clone())
+            .collect()
     }
 
     /// Reads an entry; `None` where a part is missing or isn't what was written.

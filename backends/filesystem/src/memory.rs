@@ -111,8 +111,9 @@ impl Memory {
     fn try_read(&mut self, place: &Place, stirs: u64, suspects: &BTreeSet<Key>) -> Result<bool> {
         let mark = place.mark()?;
         let at = Instant::now();
-        let differs = match place.endpoints()? {
-            Some(endpoints) => self.shelf.scan(&endpoints, &place.endpoints_path(), suspects)?,
+        let endpoints = place.endpoints()?;
+        let mut differs = match &endpoints {
+            Some(endpoints) => self.shelf.scan(endpoints, &place.endpoints_path(), suspects)?,
             None if mark.is_some() => {
                 return Err(Error::away(format!(
                     "{} is gone: create it, empty or from a backup, or is something else mounted there?",
@@ -122,6 +123,13 @@ impl Memory {
             None => self.shelf.clear(),
         };
         let pending = place.pending(mark.as_ref())?;
+        if let (Some(entry), Some(endpoints)) = (&pending, &endpoints) {
+            // Edited by hand since, or caught by the scan just while it was replaced?
+            let unclear = entry.unlike(|key| self.shelf.digest(key));
+            if !unclear.is_empty() {
+                differs |= self.shelf.scan(endpoints, &place.endpoints_path(), &unclear)?;
+            }
+        }
         if place.mark()? != mark {
             self.quiet = None;
             return Ok(false);

@@ -135,11 +135,13 @@ impl Shelf {
         let own = Stamp::of(&stat);
         let mut newest = own.changed;
         let mut stamps = BTreeMap::new();
-        for name in names(directory).map_err(|errno| failed("list", path, errno))? {
-            // An NFS client gives this name to a file that was removed while somebody reads it.
-            if name.starts_with(b".nfs") {
-                continue;
-            }
+        let mut listed = BTreeSet::from_iter(names(directory).map_err(|errno| failed("list", path, errno))?);
+        // An NFS client gives this name to a file that was removed while somebody reads it.
+        listed.retain(|name| !name.starts_with(b".nfs"));
+        // Some file systems leave a name out of a listing while a file is renamed over it: who isn't listed is asked for.
+        listed.extend(self.files.keys().cloned());
+        listed.extend(suspects.iter().map(|key| key.as_str().as_bytes().to_vec()));
+        for name in listed {
             match rustix::fs::statat(directory, name.as_slice(), AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(stat) => {
                     let stamp = Stamp::of(&stat);
@@ -236,6 +238,18 @@ fn too_large(bytes: u64) -> String {
 
 /// Reads a file; `None` where it is gone.
 fn read_record(directory: &OwnedFd, name: &[u8]) -> Result<Option<Item>, Errno> {
+    // On NFS a file that another machine replaces while it's read is stale, and the next one lies under its name.
+    let mut attempts = 3;
+    loop {
+        attempts -= 1;
+        match read_once(directory, name) {
+            Err(Errno::STALE) if attempts > 0 => {}
+            read => return read,
+        }
+    }
+}
+
+fn read_once(directory: &OwnedFd, name: &[u8]) -> Result<Option<Item>, Errno> {
     // What was a file a moment ago may be a link or a pipe now.
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let fd = match rustix::fs::openat(directory, name, flags, Mode::empty()) {

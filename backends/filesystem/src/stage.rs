@@ -9,7 +9,7 @@ use ipvland_store::{Error, Result};
 use rustix::{fs::AtFlags, io::Errno};
 
 use crate::{
-    errors::{failed, no_link},
+    errors::failed,
     place::{Place, STAGING, names, write_new},
 };
 
@@ -78,11 +78,16 @@ impl Stage {
 
     /// Gives a staged file its name, if nothing has that yet.
     pub(crate) fn link(&self, name: &str, directory: impl AsFd, path: PathBuf, to: &str) -> Result<Placed> {
-        match rustix::fs::linkat(&self.directory, self.name(name), directory, to, AtFlags::empty()) {
-            Ok(()) => Ok(Placed::Done),
+        let own = self.name(name);
+        match rustix::fs::linkat(&self.directory, &own, directory, to, AtFlags::empty()) {
+            Ok(()) => {
+                // Its first name is of no use any more; what stays is swept away by the next writer.
+                _ = rustix::fs::unlinkat(&self.directory, &own, AtFlags::empty());
+                Ok(Placed::Done)
+            }
             Err(Errno::NOENT) => Ok(Placed::Swept),
             Err(Errno::EXIST) => Ok(Placed::Taken),
-            Err(errno) => Err(no_link(&path.join(to), errno)),
+            Err(errno) => Err(failed("write", &path.join(to), errno)),
         }
     }
 }

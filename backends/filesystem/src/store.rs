@@ -221,8 +221,12 @@ impl Inner {
     fn place(&self) -> Result<Place> {
         let place = Place::open(&self.path)?;
         let id = place.id()?;
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).check(&place, id)?;
+        self.recognise(&place, id)?;
         Ok(place)
+    }
+
+    fn recognise(&self, place: &Place, id: Option<String>) -> Result<()> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).check(place, id)
     }
 
     fn stirs(&self) -> u64 {
@@ -238,7 +242,10 @@ impl Inner {
     fn commit(&self, memory: &mut Memory, lock: &Lock, request: &Request) -> Result<Revision> {
         let stirs = self.stirs();
         let place = self.place()?;
-        Ok(commit::commit(&place, lock, memory, request, stirs)?.revision())
+        let version = commit::commit(&place, lock, memory, request, stirs)?;
+        // The commit may have made the store.
+        self.recognise(&place, version.id.clone())?;
+        Ok(version.revision())
     }
 
     /// Returns what changed after a revision, or `None`.
