@@ -178,7 +178,7 @@ fn unknown_keys_name_the_place_and_the_known_ones() {
         ("x = 1", "unknown key x (known: host, network, store, daemon, log)"),
         ("[host]\nx = 1", "unknown key host.x (known: interface, address, name)"),
         ("[network]\nx = 1", "unknown key network.x (known: mode, flag, subnet, gateway, mtu)"),
-        ("[store.etcdd]\nx = 1", "unknown key store.etcdd (known: kind, away, git, memory)"),
+        ("[store.etcdd]\nx = 1", "unknown key store.etcdd (known: kind, away, filesystem, git, memory)"),
         ("[daemon]\nx = 1", "unknown key daemon.x (known: state_dir, socket)"),
         ("[log]\nx = 1", "unknown key log.x (known: level, format)"),
     ] {
@@ -211,7 +211,7 @@ fn wrong_values_say_what_to_write() {
         ("network.subnet = \"fe80::/64\"", format!("network.subnet \"fe80::/64\" is link-local, {cut}")),
         ("network.subnet = \"224.0.0.0/3\"", format!("network.subnet \"224.0.0.0/3\" is multicast, {cut}")),
         ("network.subnet = [\"10.0.0.0/8\", \"10.1.0.0/16\"]", "network.subnet names 10.1.0.0/16, which overlaps 10.0.0.0/8: name each address once".into()),
-        ("store.kind = \"etcdd\"", "store.kind \"etcdd\" is no store of this build (known: away, git, memory)".into()),
+        ("store.kind = \"etcdd\"", "store.kind \"etcdd\" is no store of this build (known: away, filesystem, git, memory)".into()),
         ("daemon.state_dir = \"x\"", "daemon.state_dir must be an absolute path, not \"x\"".into()),
         ("daemon.socket = \"a/b\"", "daemon.socket must be a name under /run/docker/plugins, or an absolute path, not \"a/b\"".into()),
         ("log.level = \"inof\"", "log.level must be a level (error, warn, info, debug, trace) or a filter such as \"info,ipvland=debug\", not \"inof\"".into()),
@@ -337,7 +337,7 @@ fn load_example(name: &str) -> Config {
 #[test]
 fn the_examples_load_and_the_twins_agree() {
     assert_eq!(load_example("ipvland.toml"), toml("").load().config);
-    for store in ["git", "memory"] {
+    for store in ["git", "filesystem", "memory"] {
         let config = load_example(&format!("{store}.toml"));
         assert_eq!(config.store.kind, store);
         assert_eq!(config, load_example(&format!("{store}.yaml")));
