@@ -178,7 +178,7 @@ fn unknown_keys_name_the_place_and_the_known_ones() {
         ("x = 1", "unknown key x (known: host, network, store, daemon, log)"),
         ("[host]\nx = 1", "unknown key host.x (known: interface, address, name)"),
         ("[network]\nx = 1", "unknown key network.x (known: mode, flag, subnet, gateway, mtu)"),
-        ("[store.etcdd]\nx = 1", "unknown key store.etcdd (known: kind, away, etcd, git, memory)"),
+        ("[store.etcdd]\nx = 1", "unknown key store.etcdd (known: kind, away, etcd, filesystem, git, memory)"),
         ("[daemon]\nx = 1", "unknown key daemon.x (known: state_dir, socket)"),
         ("[log]\nx = 1", "unknown key log.x (known: level, format)"),
     ] {
@@ -211,7 +211,7 @@ fn wrong_values_say_what_to_write() {
         ("network.subnet = \"fe80::/64\"", format!("network.subnet \"fe80::/64\" is link-local, {cut}")),
         ("network.subnet = \"224.0.0.0/3\"", format!("network.subnet \"224.0.0.0/3\" is multicast, {cut}")),
         ("network.subnet = [\"10.0.0.0/8\", \"10.1.0.0/16\"]", "network.subnet names 10.1.0.0/16, which overlaps 10.0.0.0/8: name each address once".into()),
-        ("store.kind = \"consul\"", "store.kind \"consul\" is no kind of store (known: away, etcd, git, memory)".into()),
+        ("store.kind = \"consul\"", "store.kind \"consul\" is no kind of store (known: away, etcd, filesystem, git, memory)".into()),
         ("daemon.state_dir = \"x\"", "daemon.state_dir must be an absolute path, not \"x\"".into()),
         ("daemon.socket = \"a/b\"", "daemon.socket must be a name under /run/docker/plugins, or an absolute path, not \"a/b\"".into()),
         ("log.level = \"inof\"", "log.level must be a level (error, warn, info, debug, trace) or a filter such as \"info,ipvland=debug\", not \"inof\"".into()),

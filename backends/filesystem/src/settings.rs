@@ -1,0 +1,112 @@
+//! The table `store.filesystem` of the config file.
+
+use std::{path::PathBuf, time::Duration};
+
+use ipvland_store::{Error, Result, Setting};
+use serde::Deserialize;
+
+/// The keys of the table, for the registry.
+pub const SETTINGS: &[Setting] = &[
+    Setting::plain(
+        "path",
+        "the directory that the hosts share, an absolute path; better a directory inside a mount than the mount point \
+         itself, which is there and empty when the mount fails",
+    ),
+    Setting::plain(
+        "interval",
+        "how often to look for what other machines wrote: \"500ms\", \"5s\", \"2m\"; default 5s",
+    ),
+    Setting::plain(
+        "timeout",
+        "how long to wait for a host that is writing, and for a file server that is silent; default 10s",
+    ),
+];
+
+/// What the table holds, as the operator wrote it.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// The directory that the hosts share.
+    pub path: PathBuf,
+    /// How often to look: `5s`.
+    pub interval: Option<String>,
+    /// How long to wait for the lock and for the file server: `10s`.
+    pub timeout: Option<String>,
+}
+
+impl Settings {
+    /// Returns the directory, checked to be an absolute path.
+    pub(crate) fn path(&self) -> Result<PathBuf> {
+        if self.path.is_absolute() {
+            return Ok(self.path.clone());
+        }
+        Err(Error::refused(format!(
+            "store.filesystem.path {:?} is no absolute path: write \"/mnt/shared/ipvland\", for instance",
+            self.path
+        )))
+    }
+
+    pub(crate) fn interval(&self) -> Result<Duration> {
+        duration("interval", self.interval.as_deref(), Duration::from_secs(5))
+    }
+
+    pub(crate) fn timeout(&self) -> Result<Duration> {
+        duration("timeout", self.timeout.as_deref(), Duration::from_secs(10))
+    }
+}
+
+fn duration(key: &str, text: Option<&str>, default: Duration) -> Result<Duration> {
+    let Some(text) = text else { return Ok(default) };
+    parse_duration(text).ok_or_else(|| {
+        Error::refused(format!(
+            "store.filesystem.{key} {text:?} is no duration between 10ms and 24h: write \"500ms\", \"5s\" or \"2m\""
+        ))
+    })
+}
+
+/// Parses a whole number and a unit: `ms`, `s`, `m` or `h`.
+fn parse_duration(text: &str) -> Option<Duration> {
+    let text = text.trim();
+    let end = text.find(|c: char| !c.is_ascii_digit())?;
+    let (number, unit) = text.split_at(end);
+    let milliseconds = match unit.trim_start() {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return None,
+    };
+    let total = number.parse::<u64>().ok()?.checked_mul(milliseconds)?;
+    (10..=86_400_000).contains(&total).then(|| Duration::from_millis(total))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_durations() {
+        for (text, milliseconds) in [("500ms", 500), ("5s", 5_000), ("2m", 120_000), (" 1 h", 3_600_000)] {
+            assert_eq!(parse_duration(text), Some(Duration::from_millis(milliseconds)), "{text}");
+        }
+        for text in ["", "10", "s", "-1s", "1.5s", "0s", "25h", "9999999999999999999s", "10 sec"] {
+            assert_eq!(parse_duration(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_relative_path_is_a_sentence() {
+        for (path, is_fine) in [("/srv/net", true), ("srv/net", false), ("", false)] {
+            let settings = Settings { path: path.into(), ..Settings::default() };
+            assert_eq!(settings.path().is_ok(), is_fine, "{path}");
+        }
+    }
+
+    #[test]
+    fn every_field_is_a_known_key() {
+        for setting in SETTINGS {
+            let table = serde_json::json!({ "path": "/x", setting.name: "x" });
+            serde_json::from_value::<Settings>(table).unwrap();
+        }
+    }
+}

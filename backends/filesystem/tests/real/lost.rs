@@ -1,0 +1,64 @@
+//! Processes that write at once, and that are killed at any moment: no commit that was acknowledged is lost, and none is
+//! ever seen half.
+
+use std::time::{Duration, Instant};
+
+use crate::{
+    host::{Host, Share},
+    process::{Process, Role, check},
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn eight_processes_count_and_lose_nothing() {
+    let share = Share::new();
+    let begun = Instant::now();
+    let start = |number| Process::start(Role::Writer, &format!("w{number}"), &share, Some(20));
+    let processes: Vec<_> = (0..8).map(start).collect();
+    let reader = Process::start(Role::Reader, "reader", &share, None);
+    let host = Host::at(&share.path());
+    for process in processes {
+        assert_eq!(tokio::task::spawn_blocking(|| process.end()).await.unwrap(), 20);
+        check(&host.snapshot().await);
+    }
+    let read = reader.kill();
+    println!("160 commits of 8 processes in {:?}, {read} whole reads meanwhile", begun.elapsed());
+    assert!(read > 0);
+    let writers = check(&host.snapshot().await);
+    assert_eq!(writers.len(), 8);
+    assert!(writers.values().all(|number| *number == 20), "{writers:?}");
+}
+
+const KILLS: usize = 30;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn writers_killed_at_any_moment_lose_nothing_that_was_acknowledged() {
+    let share = Share::new();
+    let start = |number: usize| Process::start(Role::Writer, &format!("w{number}"), &share, None);
+    let mut processes: Vec<_> = (0..3).map(start).collect();
+    let host = Host::at(&share.path());
+    let mut waiting = 0;
+    for _ in 0..KILLS {
+        let number = fastrand::usize(..processes.len());
+        // So that each commits a while, and is then killed within a commit.
+        processes[number].wait_for_progress();
+        tokio::time::sleep(Duration::from_micros(fastrand::u64(..20_000))).await;
+        let killed = std::mem::replace(&mut processes[number], start(number));
+        let acknowledged = killed.kill();
+        let snapshot = host.snapshot().await;
+        let writers = check(&snapshot);
+        let seen = writers[&format!("w{number}")];
+        assert!(seen >= acknowledged, "{acknowledged} was acknowledged to w{number}: {writers:?}");
+        waiting += usize::from(is_waiting(&share));
+    }
+    drop(processes);
+    let writers = check(&host.snapshot().await);
+    println!("{KILLS} kills, {waiting} commits seen waiting after one, {writers:?}");
+}
+
+/// Tells whether a commit is made and not all in the files.
+fn is_waiting(share: &Share) -> bool {
+    let text = std::fs::read_to_string(share.machinery("generation")).unwrap();
+    let mark: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let next = mark["generation"].as_u64().unwrap() + 1;
+    share.machinery(&format!("log/{next}")).exists()
+}
