@@ -48,6 +48,7 @@ const TESTS: &[Package] = &[
     package("openssh-server", "sshd"),
     package("openssh-client", "ssh-keygen"),
     package("openssl", "openssl"),
+    package("redis-server", "redis-server"),
 ];
 
 /// What makes the hosts' root filesystems and namespaces.
