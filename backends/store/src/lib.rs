@@ -44,16 +44,29 @@
 //! use futures::stream::BoxStream;
 //! use ipvland_store::{
 //!     Batch, Delta, EndpointStore, Error, Key, MAX_RECORD_BYTES, Nudge, Registry, Result, Revision, Setting, Snapshot,
-//!     StoreExt, poll::poll, transact::Retry,
+//!     poll::poll,
 //! };
 //! use tokio::sync::Mutex;
 //!
+//! /// A shelf; clones stand before the same one, as hosts do.
 //! #[derive(Debug, Clone)]
-//! struct Shelf {
+//! pub struct Shelf {
 //!     /// Every version there was; the place in the list is the revision.
 //!     versions: Arc<Mutex<Vec<BTreeMap<Key, bytes::Bytes>>>>,
 //!     interval: Duration,
 //!     nudge: Nudge,
+//! }
+//!
+//! impl Shelf {
+//!     /// Makes an empty shelf that watches look at every `interval`.
+//!     pub fn new(interval: Duration, nudge: Nudge) -> Self {
+//!         let versions = Arc::new(Mutex::new(vec![BTreeMap::new()]));
+//!         Self { versions, interval, nudge }
+//!     }
+//! }
+//!
+//! fn revision(at: usize) -> Revision {
+//!     Revision::new(format!("shelf-{at}"))
 //! }
 //!
 //! #[async_trait]
@@ -61,7 +74,7 @@
 //!     async fn snapshot(&self) -> Result<Snapshot> {
 //!         let versions = self.versions.lock().await;
 //!         let newest = versions.len() - 1;
-//!         let revision = Revision::new(newest.to_string());
+//!         let revision = revision(newest);
 //!         Ok(Snapshot { revision, records: versions[newest].clone(), strays: Vec::new() })
 //!     }
 //!
@@ -71,7 +84,7 @@
 //!         }
 //!         let mut versions = self.versions.lock().await;
 //!         let newest = versions.len() - 1;
-//!         if base.as_str() != newest.to_string() {
+//!         if *base != revision(newest) {
 //!             return Err(Error::conflict("another host was first on the shelf"));
 //!         }
 //!         let mut records = versions[newest].clone();
@@ -85,7 +98,7 @@
 //!             return Ok(base.clone());
 //!         }
 //!         versions.push(records);
-//!         Ok(Revision::new((newest + 1).to_string()))
+//!         Ok(revision(newest + 1))
 //!     }
 //!
 //!     fn watch(&self, after: Revision) -> BoxStream<'static, Result<Delta>> {
@@ -98,7 +111,8 @@
 //!                     return Ok(None);
 //!                 }
 //!                 let versions = shelf.versions.lock().await;
-//!                 let old = after.as_str().parse().ok().and_then(|at: usize| versions.get(at));
+//!                 let at = (0..versions.len()).find(|at| revision(*at) == after);
+//!                 let old = at.map(|at| &versions[at]);
 //!                 let old = old.ok_or_else(|| Error::history_gone("the shelf never had that version"))?;
 //!                 let gone = old.keys().filter(|key| !new.records.contains_key(*key)).map(|key| (key.clone(), None));
 //!                 let there = new.records.iter().filter(|(key, bytes)| old.get(*key) != Some(*bytes));
@@ -114,18 +128,22 @@
 //!     interval_ms: u64,
 //! }
 //!
-//! let mut registry = Registry::new();
 //! const SETTINGS: &[Setting] = &[Setting::plain("interval_ms", "How often to look, in milliseconds.")];
-//! registry.register("shelf", SETTINGS, |settings: Settings, context| async move {
-//!     let (versions, interval) = (Arc::default(), Duration::from_millis(settings.interval_ms));
-//!     let shelf = Shelf { versions, interval, nudge: context.nudge };
-//!     shelf.versions.lock().await.push(BTreeMap::new());
-//!     Ok(Arc::new(shelf) as _)
-//! });
 //!
+//! /// Registers the kind `shelf`.
+//! pub fn register(registry: &mut Registry) {
+//!     registry.register("shelf", SETTINGS, |settings: Settings, context| async move {
+//!         let interval = Duration::from_millis(settings.interval_ms);
+//!         Ok(Arc::new(Shelf::new(interval, context.nudge)) as _)
+//!     });
+//! }
+//!
+//! # use ipvland_store::{StoreExt, transact::Retry};
 //! # let writer = ipvland_store::Writer { name: "web-1".into(), address: "10.1.1.48".into() };
 //! # let context = ipvland_store::OpenContext { state_dir: "/nonexistent".into(), writer, nudge: Nudge::new() };
 //! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+//! let mut registry = Registry::new();
+//! register(&mut registry);
 //! let shelf = registry.open("shelf", serde_json::json!({ "interval_ms": 10 }), context).await?;
 //! let key = Key::parse("10.1.1.48.json")?;
 //! let edit = |_: &Snapshot| Ok(Some(Batch::new("web-1 publishes").put(key.clone(), "{}")));

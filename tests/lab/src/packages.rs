@@ -53,6 +53,7 @@ const TESTS: &[Package] = &[
     package("openssl", "openssl"),
     package("etcd-server", "etcd"),
     package("etcd-client", "etcdctl"),
+    package("redis-server", "redis-server"),
 ];
 
 /// What makes the hosts' root filesystems and namespaces.

@@ -38,6 +38,7 @@ const EVERYWHERE: &[&str] = &[
     "openssl",
     "podman",
     "procps",
+    "redis-server",
     "tcpdump",
 ];
 

@@ -20,23 +20,39 @@ const AT_ONCE: usize = 2;
 struct Check {
     name: &'static str,
     about: &'static str,
-    arguments: &'static [&'static str],
+    /// The arguments of each call of cargo.
+    calls: &'static [&'static [&'static str]],
 }
 
 const CHECKS: &[Check] = &[
-    Check { name: "fmt", about: "the code is formatted", arguments: &["fmt", "--all", "--check"] },
+    Check { name: "fmt", about: "the code is formatted", calls: &[&["fmt", "--all", "--check"]] },
     Check {
         name: "clippy",
         about: "no lint is broken",
-        arguments: &["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"],
+        calls: &[&["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]],
     },
     Check {
         name: "doc",
         about: "no link in the docs is broken",
-        arguments: &["doc", "--quiet", "--workspace", "--no-deps"],
+        calls: &[&["doc", "--quiet", "--workspace", "--no-deps"]],
     },
-    Check { name: "workspace", about: "every crate's own tests", arguments: &["test", "--workspace"] },
+    Check { name: "workspace", about: "every crate's own tests", calls: &[&["test", "--workspace"]] },
+    Check {
+        name: "outside",
+        about: "the store that is no member of the workspace: format, lints, tests",
+        calls: &[
+            &["fmt", OUTSIDE, "--check"],
+            &["clippy", OUTSIDE, SHARED, "--quiet", "--all-targets", "--", "-D", "warnings"],
+            &["test", OUTSIDE, SHARED],
+        ],
+    },
 ];
+
+/// Names the crate that stands where a stranger's would.
+const OUTSIDE: &str = "--manifest-path=tests/outside/Cargo.toml";
+
+/// Lets that crate take from the workspace's folder what is built there already.
+const SHARED: &str = "--target-dir=target";
 
 /// How the scenarios are run.
 #[derive(Clone, Copy)]
@@ -98,7 +114,7 @@ impl Check {
     fn run(&self) -> Row {
         tell::line(&format!("{}: {}", self.name, self.about));
         let begun = Instant::now();
-        let outcome = cargo::checked(self.arguments);
+        let outcome: Outcome<String> = self.calls.iter().map(|arguments| cargo::checked(arguments)).collect();
         match &outcome {
             Ok(text) => summary(text).iter().for_each(|line| tell::line(&format!("  {line}"))),
             Err(failure) => tell::line(&failure.to_string()),

@@ -6,6 +6,6 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let mut registry = ipvland_backends::registry();
-    onefile::register(&mut registry);
+    ipvland_redis::register(&mut registry);
     ipvland::cli::run(std::env::args_os(), registry)
 }

@@ -1,30 +1,38 @@
 //! The store's table in the config file is one like those of the built-in stores.
 
-#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
-
 mod program;
 
+use std::net::SocketAddr;
+
 use ipvland_store::{Nudge, OpenContext, Registry, Writer};
-use program::{SECRET, Setup, parts};
+use program::{Setup, parts};
+use serde_json::json;
+
+const SECRET: &str = "geheim";
+
+/// A config file that names a server where none is: none of these calls needs one.
+fn setup() -> Setup {
+    Setup::new(SocketAddr::from(([127, 0, 0, 1], 1)), SECRET)
+}
 
 #[test]
 fn the_config_hides_the_stores_secret() {
-    let setup = Setup::new();
+    let setup = setup();
     for format in ["text", "json"] {
         let (code, out, err) = parts(&setup.program(&["config", "-o", format]).output().unwrap());
         assert_eq!(code, 0, "{err}");
         assert!(!format!("{out}{err}").contains(SECRET), "{out}{err}");
-        let hidden = if format == "text" { "token = \"***\"" } else { "\"value\": \"***\"" };
-        assert!(out.contains(hidden) && out.contains(setup.file().to_str().unwrap()), "{out}");
+        let hidden = if format == "text" { "password = \"***\"" } else { "\"value\": \"***\"" };
+        assert!(out.contains(hidden) && out.contains("127.0.0.1:1"), "{out}");
     }
     let mut variable = setup.program(&["config"]);
-    variable.env("IPVLAND_STORE__ONEFILE__TOKEN", SECRET).env("IPVLAND_STORE__ONEFILE__INTERVAL_MS", "7");
+    variable.env("IPVLAND_STORE__REDIS__PASSWORD", SECRET).env("IPVLAND_STORE__REDIS__TIMEOUT_MS", "70");
     let (code, out, err) = parts(&variable.output().unwrap());
     assert_eq!(code, 0, "{err}");
     assert!(!format!("{out}{err}").contains(SECRET), "{out}{err}");
     for (value, source) in [
-        ("token = \"***\"", "IPVLAND_STORE__ONEFILE__TOKEN"),
-        ("interval_ms = 7", "IPVLAND_STORE__ONEFILE__INTERVAL_MS"),
+        ("password = \"***\"", "IPVLAND_STORE__REDIS__PASSWORD"),
+        ("timeout_ms = 70", "IPVLAND_STORE__REDIS__TIMEOUT_MS"),
     ] {
         let line =
             out.lines().find(|line| line.starts_with(value)).unwrap_or_else(|| panic!("{value} in {out}"));
@@ -34,19 +42,26 @@ fn the_config_hides_the_stores_secret() {
 
 #[test]
 fn an_unknown_kind_or_key_lists_the_known_ones() {
-    let setup = Setup::new();
+    let setup = setup();
+    let mut registry = ipvland_backends::registry();
+    ipvland_redis::register(&mut registry);
+    let known: Vec<_> = registry.kinds().collect();
+    assert!(known.len() > 2 && known.contains(&"redis"), "{known:?}");
+    let known = known.join(", ");
     let sentences = [
         (
-            "[store]\nkind = \"onefiel\"\n".to_owned(),
-            "ipvland.toml: store.kind \"onefiel\" is no kind of store, did you mean onefile? (known: git, memory, onefile)",
+            "[store]\nkind = \"redsi\"\n".to_owned(),
+            format!("ipvland.toml: store.kind \"redsi\" is no kind of store, did you mean redis? (known: {known})"),
         ),
         (
-            format!("[store.onefile]\ntokn = \"{SECRET}\"\n"),
-            "ipvland.toml: unknown key store.onefile.tokn (known: path, token, interval_ms)",
+            format!("[store.redis]\npasword = \"{SECRET}\"\n"),
+            "ipvland.toml: unknown key store.redis.pasword (known: address, username, \
+             password, password_file, database, prefix, timeout_ms)"
+                .to_owned(),
         ),
         (
-            "[store]\nkind = \"onefile\"\n".to_owned(),
-            "ipvland.toml: store.onefile has no path, which it needs",
+            "[store]\nkind = \"redis\"\n".to_owned(),
+            "ipvland.toml: store.redis has no address, which it needs".to_owned(),
         ),
     ];
     for (text, sentence) in sentences {
@@ -63,12 +78,20 @@ fn an_unknown_kind_or_key_lists_the_known_ones() {
 }
 
 #[tokio::test]
-async fn a_path_that_is_not_absolute_is_refused() {
+async fn settings_that_can_not_be_are_refused_before_any_call() {
     let mut registry = Registry::new();
-    onefile::register(&mut registry);
+    ipvland_redis::register(&mut registry);
     let writer = Writer { name: "web-1".into(), address: "10.1.1.48".into() };
     let context = OpenContext { state_dir: "/nonexistent".into(), writer, nudge: Nudge::new() };
-    let table = serde_json::json!({ "path": "records.json" });
-    let error = registry.open("onefile", table, context).await.unwrap_err();
-    assert_eq!(error.to_string(), "store.onefile.path must be absolute, not records.json");
+    for (table, sentence) in [
+        (json!({ "address": "redis" }), "store.redis.address is no HOST:PORT"),
+        (json!({ "address": "h:1", "timeout_ms": 1 }), "store.redis.timeout_ms must be from 10 to 600000"),
+        (
+            json!({ "address": "h:1", "password": SECRET, "password_file": "/x" }),
+            "store.redis has both password and password_file: remove one of them",
+        ),
+    ] {
+        let error = registry.open("redis", table, context.clone()).await.unwrap_err();
+        assert!(error.to_string().starts_with(sentence), "{error}");
+    }
 }

@@ -1,38 +1,42 @@
-//! The store passes the suite that every store passes.
+//! The store passes the suite that every store passes, over a server that crashes, and over one that hangs.
 
-#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
+mod server;
 
-use std::{
-    fs,
-    path::PathBuf,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use ipvland_store::{
-    EndpointStore, Nudge, Retry,
-    conformance::{Ability, Fixture, Stage, Staged},
+    EndpointStore, Retry,
+    conformance::{Fixture, Stage, Staged},
 };
-use onefile::OneFile;
-use serde_json::{Value, json};
-use tempfile::TempDir;
+use redis::cmd;
+use serde_json::json;
+use server::{RedisServer, SECRET};
 
-ipvland_store::conformance_tests!(Directories);
+mod a_server_that_crashes {
+    ipvland_store::conformance_tests!(super::Servers(super::Away::Crashed));
+}
 
-/// Makes a directory for each case.
-struct Directories;
+mod a_server_that_hangs {
+    ipvland_store::conformance_tests!(super::Servers(super::Away::Hanging));
+}
+
+/// How a server goes away.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Away {
+    /// It is killed, and comes back with what it kept on disk.
+    Crashed,
+    /// It takes connections, and says nothing.
+    Hanging,
+}
+
+/// Starts a server for each case.
+struct Servers(Away);
 
 #[async_trait]
-impl Fixture for Directories {
+impl Fixture for Servers {
     async fn fresh(&self) -> Box<dyn Stage> {
-        let outer = tempfile::tempdir().unwrap();
-        fs::create_dir(outer.path().join("shared")).unwrap();
-        Box::new(Directory { outer, editing: Mutex::default() })
-    }
-
-    fn lacks(&self) -> &'static [(Ability, &'static str)] {
-        &[]
+        Box::new(Server { server: RedisServer::start(), away: self.0 })
     }
 
     fn retry(&self) -> Retry {
@@ -44,68 +48,53 @@ impl Fixture for Directories {
     }
 }
 
-const TOKEN: &str = "a word of the fleet";
-
-/// A directory that goes away as a mount does: by another name, with all that it holds.
-struct Directory {
-    outer: TempDir,
-    /// Steps of the stage come one after the other.
-    editing: Mutex<()>,
-}
-
-impl Directory {
-    fn file(&self) -> PathBuf {
-        self.outer.path().join("shared/records.json")
-    }
-
-    /// Changes the file as an operator does with an editor.
-    fn edit(&self, change: impl FnOnce(&mut Value)) {
-        let _one = self.editing.lock().unwrap();
-        let empty =
-            || json!({ "id": "by-hand", "generation": 0, "oldest": 0, "token": TOKEN, "entries": {} });
-        let mut file =
-            fs::read(self.file()).map_or_else(|_| empty(), |bytes| serde_json::from_slice(&bytes).unwrap());
-        change(&mut file);
-        fs::write(self.file(), file.to_string()).unwrap();
-    }
+struct Server {
+    server: RedisServer,
+    away: Away,
 }
 
 #[async_trait]
-impl Stage for Directory {
+impl Stage for Server {
     async fn open(&self) -> Arc<dyn EndpointStore> {
-        let interval = Duration::from_millis(20);
-        Arc::new(OneFile::new(self.file(), Some(TOKEN.to_owned()), interval, Nudge::new()))
+        Arc::new(self.server.open("web-1", json!({})))
+    }
+
+    fn servers(&self) -> Vec<SocketAddr> {
+        vec![self.server.address]
+    }
+
+    async fn open_at(&self, servers: &[SocketAddr]) -> Arc<dyn EndpointStore> {
+        Arc::new(self.server.open("web-1", json!({ "address": servers[0] })))
     }
 
     async fn plant(&self, name: &[u8], bytes: &[u8]) -> Staged {
-        self.edit(|file| {
-            let generation = file["generation"].as_u64().unwrap() + 1;
-            file["generation"] = generation.into();
-            let name = std::str::from_utf8(name).unwrap();
-            file["entries"][name] = json!({ "changed": generation, "content": bytes });
-        });
+        let _: u64 = self.server.ask(cmd("HSET").arg("ipvland:records").arg(name).arg(bytes));
+        let _: String = self.server.ask(cmd("XADD").arg("ipvland:changes").arg("*").arg("key").arg(name));
         Ok(())
     }
 
     async fn lose_history(&self) -> Staged {
-        self.edit(|file| {
-            file["oldest"] = file["generation"].clone();
-            file["entries"].as_object_mut().unwrap().retain(|_, entry| !entry["content"].is_null());
-        });
+        let _: u64 = self.server.ask(cmd("XTRIM").arg("ipvland:changes").arg("MAXLEN").arg(1));
         Ok(())
     }
 
     async fn go_away(&self) -> Staged {
-        fs::rename(self.outer.path().join("shared"), self.outer.path().join("gone")).unwrap();
+        match self.away {
+            Away::Crashed => self.server.kill(),
+            Away::Hanging => self.server.pause(),
+        }
         Ok(())
     }
 
     async fn come_back(&self) -> Staged {
-        fs::rename(self.outer.path().join("gone"), self.outer.path().join("shared")).unwrap();
+        match self.away {
+            Away::Crashed => self.server.come_back(),
+            Away::Hanging => self.server.go_on(),
+        }
         Ok(())
     }
 
     fn secrets(&self) -> Vec<String> {
-        vec![TOKEN.to_owned()]
+        vec![SECRET.to_owned()]
     }
 }

@@ -1,24 +1,22 @@
 //! The program runs the daemon with the store, on a real kernel in a network namespace of its own. Needs root.
 
-#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
-
 #[path = "../../namespace/mod.rs"]
 mod namespace;
 mod program;
+mod server;
 
 use std::{
     io::Read,
-    path::Path,
     process::{Child, Command, Stdio},
-    sync::Arc,
     time::{Duration, Instant},
 };
 
-use ipvland_store::{Batch, EndpointStore, Key, Nudge, Retry, Snapshot, StoreExt};
+use ipvland_redis::RedisStore;
+use ipvland_store::{Batch, EndpointStore, Key, Retry, Snapshot, StoreExt};
 use namespace::ip;
-use onefile::OneFile;
-use program::{SECRET, Setup, parts};
+use program::{Setup, parts};
 use serde_json::{Value, json};
+use server::{RedisServer, SECRET};
 
 /// How long anything may take.
 const SOON: Duration = Duration::from_secs(15);
@@ -63,16 +61,11 @@ impl Drop for Daemon {
     }
 }
 
-/// The store as another host opens it.
-fn another_handle(file: &Path) -> Arc<dyn EndpointStore> {
-    Arc::new(OneFile::new(file.to_owned(), Some(SECRET.to_owned()), Duration::from_millis(50), Nudge::new()))
-}
-
 fn key(name: &str) -> Key {
     Key::parse(name).unwrap()
 }
 
-async fn write(store: &dyn EndpointStore, batch: Batch) {
+async fn write(store: &RedisStore, batch: Batch) {
     store.transact(Retry::default(), |_: &Snapshot| Ok(Some(batch.clone()))).await.unwrap();
 }
 
@@ -101,9 +94,10 @@ fn records_of_the_store_become_routes_and_this_hosts_record_gets_there() {
         ip("address add 10.1.1.48/24 dev eth2");
         ip("link set far up");
         ip("link set eth2 up");
-        let setup = Setup::new();
-        let store = another_handle(&setup.file());
-        write(&*store, web_2("10.1.51.0/24")).await;
+        let server = RedisServer::start();
+        let setup = Setup::new(server.address, SECRET);
+        let store = server.open("web-2", json!({}));
+        write(&store, web_2("10.1.51.0/24")).await;
         let daemon = Daemon::start(&setup);
 
         // What was there at the start, and what this host has to tell.
@@ -122,33 +116,33 @@ fn records_of_the_store_become_routes_and_this_hosts_record_gets_there() {
             (code == 0).then(|| serde_json::from_str::<Value>(&out).unwrap())
         })
         .await;
-        assert_eq!((&status["healthy"], &status["store"]["kind"]), (&json!(true), &json!("onefile")));
-        assert_eq!(status["store"]["location"], json!(setup.file()), "{status}");
+        assert_eq!((&status["healthy"], &status["store"]["kind"]), (&json!(true), &json!("redis")));
+        assert_eq!(status["store"]["location"], json!(server.address), "{status}");
         assert_eq!(status["published"]["state"], "published", "{status}");
         assert!(!status.to_string().contains(SECRET), "{status}");
 
         // What changes and goes.
-        write(&*store, web_2("10.1.52.0/24")).await;
+        write(&store, web_2("10.1.52.0/24")).await;
         only_route("10.1.52.0/24 via 10.1.1.51 dev eth2").await;
-        write(&*store, Batch::new("web-2 leaves").remove(key("10.1.1.51.json"))).await;
+        write(&store, Batch::new("web-2 leaves").remove(key("10.1.1.51.json"))).await;
         soon("no route of ours is left", async || our_routes().is_empty().then_some(())).await;
 
-        write(&*store, web_2("10.1.53.0/24")).await;
+        write(&store, web_2("10.1.53.0/24")).await;
         only_route("10.1.53.0/24 via 10.1.1.51 dev eth2").await;
 
         // Who can't leave stays whole: no route goes, not even for a moment.
         let another = String::from_utf8(bytes.to_vec()).unwrap();
         let another = another.replace(own["id"].as_str().unwrap(), "22222222-2222-4222-8222-222222222222");
-        write(&*store, Batch::new("by hand").put(key("10.1.1.48.json"), another)).await;
+        write(&store, Batch::new("by hand").put(key("10.1.1.48.json"), another)).await;
         let monitor = Command::new("ip").args(["monitor", "route"]).stdout(Stdio::piped()).spawn();
         let mut monitor = Daemon(monitor.expect("ip, of the package iproute2"));
         let (code, out, err) = parts(&setup.program(&["leave"]).output().unwrap());
         assert_eq!(code, 1, "{out}{err}");
         assert!(err.contains("10.1.1.48.json is not this machine's record"), "{err}");
-        write(&*store, Batch::new("by hand").put(key("10.1.1.48.json"), bytes).remove(key("10.1.1.51.json")))
+        write(&store, Batch::new("by hand").put(key("10.1.1.48.json"), bytes).remove(key("10.1.1.51.json")))
             .await;
         soon("no route of ours is left", async || our_routes().is_empty().then_some(())).await;
-        write(&*store, web_2("10.1.53.0/24")).await;
+        write(&store, web_2("10.1.53.0/24")).await;
         only_route("10.1.53.0/24 via 10.1.1.51 dev eth2").await;
         monitor.0.kill().unwrap();
         let mut seen = String::new();
