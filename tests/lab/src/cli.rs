@@ -130,7 +130,7 @@ pub(crate) fn run() -> Outcome<ExitCode> {
             test::run(&filters, test::How { kernel: kernel.map(Which::kernel), loud, seed })
         }
         Lab::Setup => {
-            setup::run(Release::ALL)?;
+            setup::run(Release::ALL, true)?;
             setup::rust_components()?;
             Ok(ExitCode::SUCCESS)
         }
