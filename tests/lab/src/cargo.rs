@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 
 use crate::failure::{Failure, OrFail, Outcome};
 
@@ -85,6 +85,22 @@ impl Program {
         let program = of_target.find_map(|message| message["executable"].as_str().map(PathBuf::from));
         program.ok_or_else(|| Failure::new(format!("cargo names no program {}", self.target)))
     }
+}
+
+/// Builds the benchmarks for release and runs them, shown as they run.
+///
+/// # Errors
+/// Where cargo cannot be started.
+pub(crate) fn bench(words: &[String]) -> Outcome<ExitCode> {
+    let mut command = Command::new(program());
+    command.args(["run", "--quiet", "--release", "--package", "bench", "--"]).current_dir(workspace());
+    if words.is_empty() {
+        command.arg("stores")
+    } else {
+        command.args(words)
+    };
+    let status = command.stdin(Stdio::null()).status().or_fail("starting cargo")?;
+    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Runs cargo in the workspace and gives what it printed.
