@@ -2,12 +2,48 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 
 use crate::failure::{Failure, OrFail, Outcome};
 
-/// The test that needs a kernel with ipvlan, and the name of its program in a guest.
-pub(crate) const KERNEL_TESTS: &str = "kernel_ipvlan";
+/// A program that scenarios run inside, besides `ipvland`.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Program {
+    /// Its name in a guest.
+    pub(crate) name: &'static str,
+    /// What cargo is told, to build it.
+    arguments: &'static [&'static str],
+    /// Cargo's name for it.
+    target: &'static str,
+}
+
+/// The tests that need a kernel with ipvlan, which `cargo test` leaves to the lab.
+pub(crate) const KERNEL_TESTS: Program = Program {
+    name: "kernel_ipvlan",
+    arguments: &["test", "--no-run", "--package", "ipvland", "--test", "kernel_ipvlan"],
+    target: "kernel_ipvlan",
+};
+
+/// The conformance suite over etcd.
+pub(crate) const ETCD_CONFORMANCE: Program = Program {
+    name: "etcd-conformance",
+    arguments: &["test", "--no-run", "--package", "ipvland-store-etcd", "--test", "conformance"],
+    target: "conformance",
+};
+
+/// What else is tried on etcd.
+pub(crate) const ETCD_REAL: Program = Program {
+    name: "etcd-real",
+    arguments: &["test", "--no-run", "--package", "ipvland-store-etcd", "--test", "real"],
+    target: "real",
+};
+
+/// The daemon with the store that was written outside.
+pub(crate) const OUTSIDE: Program = Program {
+    name: "ipvland-redis",
+    arguments: &["build", "--manifest-path", "tests/outside/Cargo.toml", "--target-dir", "target"],
+    target: "ipvland-redis",
+};
 
 /// The cargo to call: the one that runs the lab, so that the toolchain is the same.
 pub(crate) fn program() -> OsString {
@@ -35,25 +71,36 @@ pub(crate) fn build_ipvland() -> Outcome<PathBuf> {
     Ok(binary)
 }
 
-/// Builds the tests that need a kernel with ipvlan, which `cargo test` leaves to the lab, and gives their program.
+impl Program {
+    /// Builds it and gives its file.
+    ///
+    /// # Errors
+    /// Shows the compiler's words.
+    pub(crate) fn build(&self) -> Outcome<PathBuf> {
+        let mut arguments = self.arguments.to_vec();
+        arguments.extend(["--quiet", "--message-format=json"]);
+        let told = checked(&arguments)?;
+        let messages = told.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        let mut of_target = messages.filter(|message| message["target"]["name"] == self.target);
+        let program = of_target.find_map(|message| message["executable"].as_str().map(PathBuf::from));
+        program.ok_or_else(|| Failure::new(format!("cargo names no program {}", self.target)))
+    }
+}
+
+/// Builds the benchmarks for release and runs them, shown as they run.
 ///
 /// # Errors
-/// Shows the compiler's words.
-pub(crate) fn build_kernel_tests() -> Outcome<PathBuf> {
-    let told = checked(&[
-        "test",
-        "--quiet",
-        "--package",
-        "ipvland",
-        "--test",
-        KERNEL_TESTS,
-        "--no-run",
-        "--message-format=json",
-    ])?;
-    let messages = told.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-    let mut of_tests = messages.filter(|message| message["target"]["name"] == KERNEL_TESTS);
-    let program = of_tests.find_map(|message| message["executable"].as_str().map(PathBuf::from));
-    program.ok_or_else(|| Failure::new("cargo names no program of the kernel's tests"))
+/// Where cargo cannot be started.
+pub(crate) fn bench(words: &[String]) -> Outcome<ExitCode> {
+    let mut command = Command::new(program());
+    command.args(["run", "--quiet", "--release", "--package", "bench", "--"]).current_dir(workspace());
+    if words.is_empty() {
+        command.arg("stores")
+    } else {
+        command.args(words)
+    };
+    let status = command.stdin(Stdio::null()).status().or_fail("starting cargo")?;
+    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Runs cargo in the workspace and gives what it printed.

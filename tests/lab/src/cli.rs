@@ -10,7 +10,7 @@ use crate::failure::{Failure, Outcome};
 use crate::guest::{Telling, hold, init, lab};
 use crate::machine::Kernel;
 use crate::rootfs::Release;
-use crate::{demo, scenarios, setup, test};
+use crate::{cargo, demo, scenarios, setup, test};
 
 /// Tries ipvland on hosts with a real Docker engine, a real kernel and a real Git server.
 ///
@@ -57,6 +57,12 @@ enum Lab {
         /// The root filesystem of the hosts
         #[arg(long, value_enum, default_value_t = Root::Trixie)]
         root: Root,
+    },
+    /// Times ipvland against what it is made of, in a release build; see cargo lab bench -- --help
+    Bench {
+        /// What the program of the benchmarks is told; by default: stores
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<String>,
     },
     /// Installs what is missing and builds the root filesystems; the other commands do so by themselves
     Setup,
@@ -129,8 +135,12 @@ pub(crate) fn run() -> Outcome<ExitCode> {
             let seed = seed.unwrap_or_else(|| fastrand::u64(..));
             test::run(&filters, test::How { kernel: kernel.map(Which::kernel), loud, seed })
         }
+        Lab::Bench { words } => {
+            setup::run(&[], false)?;
+            cargo::bench(&words)
+        }
         Lab::Setup => {
-            setup::run(Release::ALL)?;
+            setup::run(Release::ALL, true)?;
             setup::rust_components()?;
             Ok(ExitCode::SUCCESS)
         }

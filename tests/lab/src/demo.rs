@@ -25,7 +25,7 @@ pub(crate) enum Wish {
 /// # Errors
 /// Where the set-up or the kernel failed; a demo that went wrong is told in its own output, and is an exit code.
 pub(crate) fn run(wish: Wish, release: Release, kernel: Option<Kernel>) -> Outcome<ExitCode> {
-    let detected = setup::run(&[release])?;
+    let detected = setup::run(&[release], false)?;
     tell::line("building ipvland");
     let ipvland = cargo::build_ipvland()?;
     let scenario = if wish == Wish::Type { &scenarios::SHELL } else { &scenarios::DEMO };

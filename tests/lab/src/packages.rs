@@ -60,12 +60,12 @@ const TESTS: &[Package] = &[
 const LAB: &[Package] =
     &[package("mmdebstrap", "mmdebstrap"), package("iproute2", "ip"), package("util-linux", "unshare")];
 
-/// What is needed only where the machine's own kernel has no ipvlan.
+/// What is needed only where a kernel is booted.
 const KERNEL: &[Package] = &[package("user-mode-linux", "linux.uml"), package("kmod", "insmod")];
 
-/// Lists what this machine lacks.
-pub(crate) fn missing(kernel_has_ipvlan: bool) -> Vec<Package> {
-    let kernel: &[Package] = if kernel_has_ipvlan { &[] } else { KERNEL };
+/// Lists what this machine lacks; `boots_a_kernel` says whether hosts run on user-mode Linux.
+pub(crate) fn missing(boots_a_kernel: bool) -> Vec<Package> {
+    let kernel: &[Package] = if boots_a_kernel { KERNEL } else { &[] };
     [BUILD, TESTS, LAB, kernel]
         .into_iter()
         .flatten()

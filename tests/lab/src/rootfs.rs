@@ -66,7 +66,7 @@ impl Release {
     const fn own_packages(self) -> &'static [&'static str] {
         match self {
             Self::Bookworm => &["libssl3"],
-            Self::Trixie => &["docker-cli", "libssl3t64"],
+            Self::Trixie => &["docker-cli", "libssl3t64", "nfs-kernel-server"],
         }
     }
 

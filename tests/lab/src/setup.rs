@@ -7,15 +7,17 @@ use crate::machine::Kernel;
 use crate::rootfs::Release;
 use crate::{packages, tell};
 
-/// Installs what is missing and builds the roots that are asked for.
+/// Installs what is missing and builds the roots that are asked for. `needs_user_mode` says that a kernel is booted even
+/// where the machine's own has ipvlan.
 ///
 /// # Errors
 /// One sentence that says what is missing, where the lab may not or cannot install it.
-pub(crate) fn run(releases: &[Release]) -> Outcome<Kernel> {
+pub(crate) fn run(releases: &[Release], needs_user_mode: bool) -> Outcome<Kernel> {
     root_only()?;
     let kernel = Kernel::detect();
-    packages::install(&packages::missing(kernel == Kernel::Machine))?;
-    let still = packages::missing(kernel == Kernel::Machine);
+    let boots = needs_user_mode || kernel == Kernel::UserMode;
+    packages::install(&packages::missing(boots))?;
+    let still = packages::missing(boots);
     if !still.is_empty() {
         let names: Vec<_> = still.iter().map(|p| format!("{} ({})", p.name, p.shown_by)).collect();
         return Err(Failure::new(format!("installed, and yet not to be found: {}", names.join(", "))));
@@ -51,7 +53,7 @@ fn root_only() -> Outcome {
     if rustix::process::geteuid().is_root() {
         return Ok(());
     }
-    let missing = packages::missing(false);
+    let missing = packages::missing(true);
     let names: Vec<_> = missing.iter().map(|p| p.name).collect();
     let lacks = if names.is_empty() { String::new() } else { format!("; also missing: {}", names.join(" ")) };
     Err(Failure::new(format!("the lab makes namespaces and mounts, so run it as root{lacks}")))

@@ -9,7 +9,7 @@ use crate::failure::{Failure, Outcome};
 use crate::guest::Telling;
 use crate::machine::{Ended, Job, Kernel, RunFolder};
 use crate::rootfs::Release;
-use crate::scenarios::{self, Scenario};
+use crate::scenarios::{self, Needs, Scenario};
 use crate::table::{self, Row};
 use crate::{cargo, setup, tell};
 
@@ -87,7 +87,8 @@ pub(crate) fn run(filters: &[String], how: How) -> Outcome<ExitCode> {
     }
     let needed: Vec<_> =
         Release::ALL.iter().copied().filter(|r| scenarios.iter().any(|(_, release)| release == r)).collect();
-    let detected = setup::run(&needed)?;
+    let needs_nfs = scenarios.iter().any(|(scenario, _)| scenario.needs == Needs::Nfs);
+    let detected = setup::run(&needed, needs_nfs)?;
     if !checks.is_empty() {
         setup::rust_components()?;
     }
@@ -95,8 +96,11 @@ pub(crate) fn run(filters: &[String], how: How) -> Outcome<ExitCode> {
     if !scenarios.is_empty() {
         let ipvland = cargo::build_ipvland()?;
         let mut programs = vec![("ipvland", ipvland)];
-        if scenarios.iter().any(|(scenario, _)| scenario.name == scenarios::KERNEL) {
-            programs.push((cargo::KERNEL_TESTS, cargo::build_kernel_tests()?));
+        let mut further: Vec<_> = scenarios.iter().flat_map(|(scenario, _)| scenario.programs).collect();
+        further.sort_by_key(|program| program.name);
+        further.dedup();
+        for program in further {
+            programs.push((program.name, program.build()?));
         }
         let programs: Vec<_> = programs.iter().map(|(name, path)| (*name, path.as_path())).collect();
         let folder = RunFolder::new(&programs)?;

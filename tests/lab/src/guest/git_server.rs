@@ -27,7 +27,15 @@ impl GitServer {
     /// # Errors
     /// Where nginx or fcgiwrap does not come up.
     pub(crate) fn new(lab: &mut Lab) -> Outcome<Self> {
-        let host = lab.host("git", 1)?;
+        Self::at(lab, "git", 1)
+    }
+
+    /// As [`GitServer::new`], on a host of another name and number.
+    ///
+    /// # Errors
+    /// Where nginx or fcgiwrap does not come up.
+    pub(crate) fn at(lab: &mut Lab, name: &str, number: u8) -> Outcome<Self> {
+        let host = lab.host(name, number)?;
         host.run(&format!("git init --quiet --bare --initial-branch main {REPOSITORY}"))?;
         let this = Self { host };
         this.configure()?;

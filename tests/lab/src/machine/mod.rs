@@ -21,7 +21,7 @@ pub(crate) use run_folder::RunFolder;
 
 use crate::failure::{Failure, OrFail, Outcome};
 use crate::guest::Telling;
-use crate::scenarios::Scenario;
+use crate::scenarios::{Needs, Scenario};
 
 /// How long a kernel may take until its first process answers.
 const BOOT_LIMIT: Duration = Duration::from_secs(60);
@@ -49,9 +49,13 @@ impl Kernel {
         }
     }
 
-    /// The kernel that a scenario runs on: one that needs no ipvlan runs on the machine's own, which is much faster.
+    /// The kernel that a scenario runs on: one that needs nothing runs on the machine's own, which is much faster.
     pub(crate) const fn for_scenario(self, scenario: &Scenario) -> Self {
-        if scenario.needs_ipvlan { self } else { Self::Machine }
+        match scenario.needs {
+            Needs::Nothing => Self::Machine,
+            Needs::Ipvlan => self,
+            Needs::Nfs => Self::UserMode,
+        }
     }
 }
 

@@ -2,20 +2,24 @@
 
 mod change;
 mod crash;
+mod etcd;
 mod fifty;
 mod flap;
 mod ground;
 mod hostile;
 mod kernel;
 mod modes;
+mod multihost;
 mod neighbours;
 mod outage;
 mod quickstart;
 mod secrets;
 mod shell;
+mod swap;
 
 use std::time::Duration;
 
+use crate::cargo::{self, Program};
 use crate::failure::Outcome;
 use crate::guest::lab::Lab;
 use crate::rootfs::Release;
@@ -28,16 +32,26 @@ pub(crate) struct Scenario {
     pub(crate) about: &'static str,
     /// The root filesystems that it runs on.
     pub(crate) roots: &'static [Release],
-    /// Whether it makes ipvlan links; what does not runs on the machine's own kernel.
-    pub(crate) needs_ipvlan: bool,
+    /// What it needs of the kernel.
+    pub(crate) needs: Needs,
+    /// The programs that it runs besides `ipvland`.
+    pub(crate) programs: &'static [&'static Program],
     /// The most time that it may take, boot included.
     pub(crate) limit: Duration,
     /// What it does and asserts, inside.
     pub(crate) run: fn(&mut Lab) -> Outcome,
 }
 
-/// The scenario that runs the tests of the kernel's links.
-pub(crate) const KERNEL: &str = "kernel";
+/// What a scenario needs of the kernel that its hosts run on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Needs {
+    /// Nothing but namespaces, which the machine's own kernel has.
+    Nothing,
+    /// ipvlan links.
+    Ipvlan,
+    /// ipvlan links, and a kernel of its own that serves NFS, whatever the machine's has.
+    Nfs,
+}
 
 const TRIXIE: &[Release] = &[Release::Trixie];
 const BOTH: &[Release] = Release::ALL;
@@ -48,15 +62,17 @@ pub(crate) const ALL: &[Scenario] = &[
         name: "ground",
         about: "the lab itself: Docker's own ipvlan driver and routes made by hand",
         roots: BOTH,
-        needs_ipvlan: true,
+        needs: Needs::Ipvlan,
+        programs: &[],
         limit: Duration::from_secs(180),
         run: ground::run,
     },
     Scenario {
-        name: KERNEL,
+        name: "kernel",
         about: "the workspace's own tests that need a kernel with ipvlan",
         roots: TRIXIE,
-        needs_ipvlan: true,
+        needs: Needs::Ipvlan,
+        programs: &[&cargo::KERNEL_TESTS],
         limit: Duration::from_secs(180),
         run: kernel::run,
     },
@@ -64,7 +80,8 @@ pub(crate) const ALL: &[Scenario] = &[
         name: "modes",
         about: "l2, l3 and l3s, IPv4 and IPv6, MTU; several networks a parent; a second mode refused",
         roots: BOTH,
-        needs_ipvlan: true,
+        needs: Needs::Ipvlan,
+        programs: &[],
         limit: Duration::from_secs(420),
         run: modes::run,
     },
@@ -72,7 +89,8 @@ pub(crate) const ALL: &[Scenario] = &[
         name: "quickstart",
         about: "the demo, a third host with a YAML file, and everything removed again",
         roots: BOTH,
-        needs_ipvlan: true,
+        needs: Needs::Ipvlan,
+        programs: &[],
         limit: Duration::from_secs(300),
         run: quickstart::run,
     },
@@ -80,7 +98,8 @@ pub(crate) const ALL: &[Scenario] = &[
         name: "crash",
         about: "kill -9 of the daemon and restarts of Docker: no lost ping, nothing left behind",
         roots: BOTH,
-        needs_ipvlan: true,
+        needs: Needs::Ipvlan,
+        programs: &[],
         limit: Duration::from_secs(420),
         run: crash::run,
     },
@@ -88,7 +107,8 @@ pub(crate) const ALL: &[Scenario] = &[
         name: "outage",
         about: "the Git server is away, a host reboots meanwhile, and what changed arrives afterwards",
         roots: TRIXIE,
-        needs_ipvlan: true,
+        needs: Needs::Ipvlan,
+        programs: &[],
         limit: Duration::from_secs(420),
         run: outage::run,
     },
@@ -96,7 +116,8 @@ pub(crate) const ALL: &[Scenario] = &[
         name: "neighbours",
         about: "an operator's routes, ipvlan link and VLANs survive everything untouched",
         roots: TRIXIE,
-        needs_ipvlan: true,
+        needs: Needs::Ipvlan,
+        programs: &[],
         limit: Duration::from_secs(300),
         run: neighbours::run,
     },
@@ -104,7 +125,8 @@ pub(crate) const ALL: &[Scenario] = &[
         name: "secrets",
         about: "the password is in no log, status, config output, record or state",
         roots: TRIXIE,
-        needs_ipvlan: true,
+        needs: Needs::Ipvlan,
+        programs: &[],
         limit: Duration::from_secs(300),
         run: secrets::run,
     },
@@ -112,7 +134,8 @@ pub(crate) const ALL: &[Scenario] = &[
         name: "change",
         about: "hosts join and leave; an operator edits a record in Git and reverts the edit",
         roots: TRIXIE,
-        needs_ipvlan: false,
+        needs: Needs::Nothing,
+        programs: &[],
         limit: Duration::from_secs(180),
         run: change::run,
     },
@@ -120,7 +143,8 @@ pub(crate) const ALL: &[Scenario] = &[
         name: "flap",
         about: "the card goes down and up, routes are deleted by hand, an address changes",
         roots: TRIXIE,
-        needs_ipvlan: false,
+        needs: Needs::Nothing,
+        programs: &[],
         limit: Duration::from_secs(180),
         run: flap::run,
     },
@@ -128,7 +152,8 @@ pub(crate) const ALL: &[Scenario] = &[
         name: "hostile",
         about: "1000 malformed or hostile records among 20 good ones",
         roots: TRIXIE,
-        needs_ipvlan: false,
+        needs: Needs::Nothing,
+        programs: &[],
         limit: Duration::from_secs(240),
         run: hostile::run,
     },
@@ -136,9 +161,64 @@ pub(crate) const ALL: &[Scenario] = &[
         name: "fifty",
         about: "50 hosts publish at once through HTTP: none lost, one line of history",
         roots: TRIXIE,
-        needs_ipvlan: false,
+        needs: Needs::Nothing,
+        programs: &[],
         limit: Duration::from_secs(420),
         run: fifty::run,
+    },
+    Scenario {
+        name: "etcd",
+        about: "the etcd store's own tests on this Debian's etcd: three members, TLS, members killed and stopped",
+        roots: TRIXIE,
+        needs: Needs::Nothing,
+        programs: &[&cargo::ETCD_CONFORMANCE, &cargo::ETCD_REAL],
+        limit: Duration::from_secs(600),
+        run: etcd::run,
+    },
+    Scenario {
+        name: "multihost-git",
+        about: "a fleet on a Git server: containers across hosts, the store away, a host more and one less",
+        roots: TRIXIE,
+        needs: Needs::Ipvlan,
+        programs: &[],
+        limit: Duration::from_secs(420),
+        run: multihost::git,
+    },
+    Scenario {
+        name: "multihost-etcd",
+        about: "the same on three members of etcd",
+        roots: TRIXIE,
+        needs: Needs::Ipvlan,
+        programs: &[],
+        limit: Duration::from_secs(420),
+        run: multihost::etcd,
+    },
+    Scenario {
+        name: "multihost-filesystem",
+        about: "the same on a directory of an NFS server",
+        roots: TRIXIE,
+        needs: Needs::Nfs,
+        programs: &[],
+        limit: Duration::from_secs(420),
+        run: multihost::filesystem,
+    },
+    Scenario {
+        name: "multihost-redis",
+        about: "the same on the store that was written outside",
+        roots: TRIXIE,
+        needs: Needs::Ipvlan,
+        programs: &[&cargo::OUTSIDE],
+        limit: Duration::from_secs(420),
+        run: multihost::redis,
+    },
+    Scenario {
+        name: "swap",
+        about: "a running fleet moves from Git to etcd, host after host, and loses no route",
+        roots: TRIXIE,
+        needs: Needs::Nothing,
+        programs: &[],
+        limit: Duration::from_secs(240),
+        run: swap::run,
     },
 ];
 
@@ -147,7 +227,8 @@ pub(crate) const DEMO: Scenario = Scenario {
     name: "demo",
     about: "two Docker hosts, a Git server, containers that reach each other",
     roots: TRIXIE,
-    needs_ipvlan: true,
+    needs: Needs::Ipvlan,
+    programs: &[],
     limit: Duration::from_secs(300),
     run: quickstart::demo,
 };

@@ -1,0 +1,30 @@
+//! What each store is held against: plain use of what it is made of, which keeps no contract.
+
+mod etcd;
+mod files;
+mod git;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+pub(crate) use etcd::BareEtcd;
+pub(crate) use files::Files;
+pub(crate) use git::GitProgram;
+
+/// Plain use of a server.
+#[async_trait]
+pub(crate) trait Peer: Send + Sync {
+    /// Says what [`Self::read`] is.
+    fn reads(&self) -> &'static str;
+    /// Says what [`Self::write`] is.
+    fn writes(&self) -> &'static str;
+    /// Says what [`Self::tell`] is.
+    fn tells(&self) -> &'static str;
+    /// Reads every record, and returns how long that took.
+    async fn read(&self) -> Duration;
+    /// Writes one record, and returns how long that took.
+    async fn write(&self, round: usize) -> Duration;
+    /// Writes one record, and returns how long it took until another saw it.
+    async fn tell(&self, round: usize) -> Duration;
+}

@@ -1,0 +1,56 @@
+//! What is printed, and written as JSON.
+
+use std::{io::Write as _, path::Path};
+
+use serde_json::{Value, json};
+
+use crate::sample::Sample;
+
+/// Figures of one thing for all stores.
+pub(crate) struct Table {
+    name: &'static str,
+    rows: Vec<Value>,
+}
+
+impl Table {
+    /// Begins a table, and prints its head: what is timed, and the words over the columns.
+    pub(crate) fn begin(name: &'static str, about: &str, head: &str) -> Self {
+        say(&format!("\n{name}: {about}\n{:<12} {:>8}  {head}", "store", "size"));
+        Self { name, rows: Vec::new() }
+    }
+
+    /// Adds a sample, and the peer's where there is one, and prints the line.
+    pub(crate) fn pair(&mut self, store: &str, size: usize, ours: &Sample, peer: Option<(&str, &Sample)>) {
+        let (least, most) = ours.spread();
+        let mut row = json!({
+            "store": store, "size": size, "median_ms": ours.median(), "least_ms": least, "most_ms": most,
+        });
+        let mut line = format!("{:>9.2} ms ({least:.2} to {most:.2})", ours.median());
+        if let Some((name, theirs)) = peer {
+            let ratio = ours.median() / theirs.median();
+            line = format!("{line:<34} {ratio:>6.2} x {name}, {:.2} ms", theirs.median());
+            row["peer"] = json!({ "name": name, "median_ms": theirs.median(), "ratio": ratio });
+        }
+        self.line(store, size, &line, row);
+    }
+
+    /// Adds a line of another shape.
+    pub(crate) fn line(&mut self, store: &str, size: usize, words: &str, row: Value) {
+        say(&format!("{store:<12} {size:>8}  {words}"));
+        self.rows.push(row);
+    }
+}
+
+/// Writes tables as JSON.
+pub(crate) fn write(file: &Path, tables: &[Table]) {
+    let tables: serde_json::Map<_, _> =
+        tables.iter().map(|table| (table.name.to_owned(), Value::Array(table.rows.clone()))).collect();
+    let text = serde_json::to_string_pretty(&tables).expect("figures are JSON");
+    std::fs::write(file, text + "\n").unwrap_or_else(|why| panic!("cannot write {}: {why}", file.display()));
+}
+
+/// Prints a line.
+pub(crate) fn say(line: &str) {
+    // Nobody is left to be told where stdout is closed.
+    _ = writeln!(std::io::stdout(), "{line}");
+}

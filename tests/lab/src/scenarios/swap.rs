@@ -1,0 +1,92 @@
+//! A running fleet moves from Git to etcd, host after host, and loses no route.
+
+use std::time::Duration;
+
+use crate::failure::{Failure, Outcome};
+use crate::guest::git_server::GitServer;
+use crate::guest::host::{CARD, Host};
+use crate::guest::lab::Lab;
+use crate::guest::stores::{Etcd, StoreServer};
+use crate::guest::wait;
+
+const SOON: Duration = Duration::from_secs(25);
+const CONFIG: &str = "--config /etc/ipvland/ipvland.toml";
+
+/// The steps of the README, with every host's kernel asked to tell of each route that goes.
+pub(super) fn run(lab: &mut Lab) -> Outcome {
+    lab.step("three hosts on Git");
+    let git = GitServer::at(lab, "git", 2)?;
+    let etcd = Etcd::new(lab)?;
+    let hosts = [lab.host("h1", 48)?, lab.host("h2", 51)?, lab.host("h3", 77)?];
+    for host in &hosts {
+        host.configures("ipvland.toml", &config(host, &git))?;
+        host.configures("git.toml", &config(host, &git))?;
+        host.configures("etcd.toml", &config(host, &etcd))?;
+        host.start_ipvland(CONFIG)?;
+    }
+    all_routes(&hosts)?;
+    for host in &hosts {
+        host.start("monitor", "ip -o monitor route")?;
+    }
+
+    lab.step("the records are copied, while the fleet works on");
+    let copy = "ipvland store copy --from /etc/ipvland/git.toml --to /etc/ipvland/etcd.toml";
+    hosts[0].show(copy)?;
+    hosts[0].show("ipvland store diff --from /etc/ipvland/git.toml --to /etc/ipvland/etcd.toml")?;
+
+    for (number, host) in hosts.iter().enumerate() {
+        lab.step(&format!("{} moves", host.name()));
+        host.stop_ipvland()?;
+        host.configures("ipvland.toml", &config(host, &etcd))?;
+        host.start_ipvland(CONFIG)?;
+        all_routes(&hosts)?;
+        if number == 0 {
+            lab.step("a host that is still on Git gets another prefix, and the copy is repeated");
+            let h3 = &hosts[2];
+            h3.stop_ipvland()?;
+            let both = config(h3, &git)
+                .replace("subnet = ", "subnet = [\"10.2.77.0/24\", ")
+                .replace(".0/24\"\n", ".0/24\"]\n");
+            h3.configures("ipvland.toml", &both)?;
+            h3.start_ipvland(CONFIG)?;
+            hosts[1].gets_route("10.2.77.0/24", &h3.address(), SOON)?;
+            hosts[0].show(copy)?;
+            hosts[0].gets_route("10.2.77.0/24", &h3.address(), SOON)?;
+            h3.configures("etcd.toml", &both.replace(&git.tables(), &etcd.tables()))?;
+        }
+    }
+
+    lab.step("Git goes, and nobody misses it");
+    git.stop()?;
+    hosts[0].show("ipvland store show")?;
+    wait::stays("all routes are there", Duration::from_secs(5), || {
+        Ok(hosts[0].has_route(&hosts[1].prefix(), &hosts[1].address())?
+            && hosts[1].has_route(&hosts[2].prefix(), &hosts[2].address())?)
+    })?;
+    for host in &hosts {
+        host.ipvland_well()?;
+        let log = host.log("monitor");
+        if log.contains("Deleted") || log.is_empty() && host.name() != "h3" {
+            return Err(Failure::new(format!("{} lost a route, or its kernel told nothing", host.name()))
+                .showing(log));
+        }
+    }
+    Ok(())
+}
+
+fn config(host: &Host, server: &dyn StoreServer) -> String {
+    format!(
+        "[host]\ninterface = \"{CARD}\"\n\n[network]\nmode = \"l3\"\nsubnet = \"{}\"\n\n{}",
+        host.prefix(),
+        server.tables()
+    )
+}
+
+fn all_routes(hosts: &[Host]) -> Outcome {
+    for host in hosts {
+        for other in hosts.iter().filter(|other| other.name() != host.name()) {
+            host.gets_route(&other.prefix(), &other.address(), SOON)?;
+        }
+    }
+    Ok(())
+}
