@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
-use ipvland_store::{Batch, EndpointStore as _, Event, StoreExt as _};
+use ipvland_store::{Batch, Event, StoreExt as _};
 
 use crate::{
     sample::Sample,

@@ -1,6 +1,6 @@
 //! A host publishes: one record changes in a store of many.
 
-use ipvland_store::{Batch, EndpointStore as _};
+use ipvland_store::Batch;
 
 use crate::{
     sample::{Sample, time},
