@@ -28,6 +28,28 @@ async fn eight_processes_count_and_lose_nothing() {
     assert!(writers.values().all(|number| *number == 20), "{writers:?}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_reader_never_sees_the_commits_of_two_times() {
+    let share = Share::new();
+    // They lie between the records of one commit, and each new host reads them all.
+    std::fs::create_dir(share.path().join("endpoints")).unwrap();
+    for number in 0..100 {
+        std::fs::write(share.record(&format!("n.m{number}")), "x".repeat(60_000)).unwrap();
+    }
+    // The writer reads them no more, and is faster, once their times are older than its own records'.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let writer = Process::start(Role::Writer, "n", &share, None);
+    writer.wait_for_progress();
+    writer.wait_for_progress();
+    let before = writer.done();
+    for _ in 0..6 {
+        check(&Host::at(&share.path()).snapshot().await);
+    }
+    let commits = writer.kill() - before;
+    println!("{commits} commits while 6 hosts read 300 large records");
+    assert!(commits > 18, "{commits} commits are too few to say anything");
+}
+
 const KILLS: usize = 30;
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,7 +10,7 @@ const INSIDE: &str = "IPVLAND_TEST_IN_NAMESPACE";
 const DIRECTORY: &str = "IPVLAND_TEST_DIRECTORY";
 
 /// Runs a test's body in a mount namespace of its own, with a tmpfs of some size.
-fn on_tmpfs(test: &str, size: &str, body: impl AsyncFnOnce(&Path)) {
+pub(crate) fn on_tmpfs(test: &str, size: &str, body: impl AsyncFnOnce(&Path)) {
     if std::env::var_os(INSIDE).is_some_and(|inside| inside == test) {
         let directory = std::env::var_os(DIRECTORY).unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
