@@ -10,13 +10,10 @@ use std::{
 
 use ipvland_store::{EndpointStore as _, Remedy};
 
-use crate::host::{Host, put};
-
-fn run(program: &str, arguments: &[&str]) {
-    let output = Command::new(program).args(arguments).output();
-    let output = output.unwrap_or_else(|error| panic!("{program} is needed for this test: {error}"));
-    assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-}
+use crate::{
+    host::{Host, pairs, put},
+    mounted::{mount_ext4, on_tmpfs, run},
+};
 
 /// A frozen file system: who writes there waits in the kernel until it's thawed.
 struct Frozen(PathBuf);
@@ -41,12 +38,8 @@ fn threads() -> usize {
 
 #[test]
 fn a_disk_that_hangs_is_told_in_time() {
-    crate::mounted::on_tmpfs("hung::a_disk_that_hangs_is_told_in_time", "32m", async |directory| {
-        let (image, disk) = (directory.join("image"), directory.join("disk"));
-        fs::create_dir(&disk).unwrap();
-        fs::File::create(&image).unwrap().set_len(16 << 20).unwrap();
-        run("mkfs.ext4", &["-q", image.to_str().unwrap()]);
-        run("mount", &["-o", "loop", image.to_str().unwrap(), disk.to_str().unwrap()]);
+    on_tmpfs("hung::a_disk_that_hangs_is_told_in_time", "32m", async |directory| {
+        let disk = mount_ext4(directory);
         let path = disk.join("net");
         fs::create_dir(&path).unwrap();
         let open = || Host::open(&path, "50ms", "200ms", Arc::new(tempfile::tempdir().unwrap()));
@@ -71,7 +64,7 @@ fn a_disk_that_hangs_is_told_in_time() {
             assert_ne!(error.remedy(), Remedy::GiveUp, "{error}");
             assert!(begun.elapsed() < Duration::from_secs(20), "{error}");
         }
-        assert_eq!(reader.texts().await, crate::host::pairs(&[("a", "3")]));
+        assert_eq!(reader.texts().await, pairs(&[("a", "3")]));
         // The hung thread is gone by now; the disk can be unmounted.
         run("umount", &[disk.to_str().unwrap()]);
     });

@@ -41,13 +41,13 @@ async fn a_slow_reader_never_sees_the_commits_of_two_times() {
     let writer = Process::start(Role::Writer, "n", &share, None);
     writer.wait_for_progress();
     writer.wait_for_progress();
-    let before = writer.done();
-    for _ in 0..6 {
+    let (begun, before, mut reads) = (Instant::now(), writer.done(), 0);
+    while writer.done() < before + 30 || reads < 4 {
         check(&Host::at(&share.path()).snapshot().await);
+        reads += 1;
+        assert!(begun.elapsed() < Duration::from_secs(100), "{} commits in 100 s", writer.done() - before);
     }
-    let commits = writer.kill() - before;
-    println!("{commits} commits while 6 hosts read 300 large records");
-    assert!(commits > 18, "{commits} commits are too few to say anything");
+    println!("{} commits while {reads} hosts read 100 large records", writer.kill() - before);
 }
 
 const KILLS: usize = 30;
