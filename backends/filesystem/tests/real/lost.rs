@@ -3,8 +3,10 @@
 
 use std::time::{Duration, Instant};
 
+use ipvland_store::{Snapshot, StoreExt as _, transact::Retry};
+
 use crate::{
-    host::{Host, Share},
+    host::{Host, Share, put},
     process::{Process, Role, check},
 };
 
@@ -26,6 +28,35 @@ async fn eight_processes_count_and_lose_nothing() {
     let writers = check(&host.snapshot().await);
     assert_eq!(writers.len(), 8);
     assert!(writers.values().all(|number| *number == 20), "{writers:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fifty_hosts_publish_at_once() {
+    let share = Share::new();
+    let begun = Instant::now();
+    let publish = |number: usize| {
+        let host = Host::at(&share.path());
+        tokio::spawn(async move {
+            let mut attempts = 0;
+            let edit = |_: &Snapshot| {
+                attempts += 1;
+                Ok(Some(put(&format!("10.1.1.{number}.json"), &number.to_string())))
+            };
+            host.store.transact(Retry::default(), edit).await.unwrap();
+            attempts
+        })
+    };
+    let tasks: Vec<_> = (1..=50).map(publish).collect();
+    let mut attempts = 0;
+    for task in tasks {
+        attempts += task.await.unwrap();
+    }
+    println!("50 hosts, {attempts} attempts, {:?}", begun.elapsed());
+    for number in 1..=50 {
+        let text = std::fs::read_to_string(share.record(&format!("10.1.1.{number}.json"))).unwrap();
+        assert_eq!(text, number.to_string());
+    }
+    assert_eq!(std::fs::read_dir(share.machinery("log")).unwrap().count(), 50);
 }
 
 #[tokio::test(flavor = "multi_thread")]
