@@ -82,6 +82,13 @@ pub(crate) fn raced(place: &Place, base: &Version) -> Error {
     ))
 }
 
+/// A commit that is worth making, and was not made yet.
+struct Prepared {
+    stage: Stage,
+    next: View,
+    entry: Entry,
+}
+
 /// Commits under the lock; returns the version then.
 pub(crate) fn commit(
     place: &Place,
@@ -90,7 +97,35 @@ pub(crate) fn commit(
     request: &Request,
     stirs: u64,
 ) -> Result<Version> {
-    let Request { base, batch, writer } = request;
+    let Some(prepared) = prepare(place, lock, memory, request, stirs)? else {
+        return Ok(request.base.clone());
+    };
+    let made = prepared.stage_all().and_then(|()| prepared.link(place));
+    if made.is_err() {
+        // What was staged lies about until the next commit; on a full disk that may be long.
+        prepared.stage.discard();
+    }
+    made?;
+    let Prepared { stage, next, entry } = prepared;
+    let applied = apply(place, &stage, &entry, &entry.changes);
+    memory.adopt(next);
+    applied.map_err(|error| Error::away(format!("the commit was made, and yet: {error}")))?;
+    tracing::debug!(
+        path = %place.path.display(), generation = entry.revision.generation, records = entry.changes.len(),
+        writer = request.writer, "Committed to the directory"
+    );
+    Ok(entry.revision)
+}
+
+/// Finishes what another left, compares with the base, and finds out what there is to change; `None` for nothing.
+fn prepare(
+    place: &Place,
+    lock: &Lock,
+    memory: &mut Memory,
+    request: &Request,
+    stirs: u64,
+) -> Result<Option<Prepared>> {
+    let Request { base, batch, .. } = request;
     for part in [LOG, STAGING] {
         place.make(&format!("{MACHINERY}/{part}"))?;
     }
@@ -104,41 +139,26 @@ pub(crate) fn commit(
     let stage = Stage::open(place)?;
     let suspects: BTreeSet<Key> = batch.changes.keys().cloned().collect();
     memory.read(place, stirs, &suspects, Against::Nobody)?;
-    let mut mark = place.mark()?;
-    if let Some(entry) = place.pending(mark.as_ref())? {
+    if let Some(entry) = place.pending(place.mark()?.as_ref())? {
+        // The view has it already.
         finish(place, &stage, memory, &entry)?;
-        mark = place.mark()?;
     }
-    let view = memory.read(place, stirs, &BTreeSet::new(), Against::Nobody)?;
-    if view.version != *base {
+    let Some(view) = memory.view().filter(|view| view.version == *base) else {
         return Err(raced(place, base));
-    }
+    };
     let effective = batch.changes.iter().filter(|(key, after)| view.record(key) != after.as_ref());
     let changes: BTreeMap<_, _> = effective.map(|(key, after)| (key.clone(), after.clone())).collect();
     if changes.is_empty() {
-        return Ok(base.clone());
+        return Ok(None);
     }
     check_targets(place, &changes)?;
-    let id = match mark {
-        Some(mark) => mark.id,
+    let id = match &view.version.id {
+        Some(id) => id.clone(),
         None => make(place, &stage, base)?,
     };
     let next = view.with(&id, &changes);
     let entry = entry(view, &next, changes, &stage, request);
-    let made = log(place, &stage, &entry);
-    if made.is_err() {
-        // What was staged lies about until the next commit; on a full disk that may be long.
-        _ = stage.sweep();
-    }
-    made?;
-    let applied = apply(place, &stage, &entry, &entry.changes);
-    memory.adopt(next);
-    applied.map_err(|error| Error::away(format!("the commit was made, and yet: {error}")))?;
-    tracing::debug!(
-        path = %place.path.display(), generation = entry.revision.generation, records = entry.changes.len(), writer,
-        "Committed to the directory"
-    );
-    Ok(entry.revision)
+    Ok(Some(Prepared { stage, next, entry }))
 }
 
 /// Finds what would keep the records of a commit that is made from getting into place, so that it would wait for ever: the
@@ -208,31 +228,44 @@ fn entry(
 
 const ENTRY: &str = "entry";
 
-/// Stages a commit and links its entry into the log: from then on it is made.
-fn log(place: &Place, stage: &Stage, entry: &Entry) -> Result<()> {
-    let generation = entry.revision.generation;
-    stage.write(ENTRY, &entry.encode())?;
-    stage_changes(stage, entry, &entry.changes)?;
-    let before = place.mark()?.map_or(0, |mark| mark.generation);
-    if before + 1 != generation {
-        return Err(raced(place, &entry.base));
+impl Prepared {
+    /// Writes everything that the commit needs beside its place.
+    fn stage_all(&self) -> Result<()> {
+        self.stage.write(ENTRY, &self.entry.encode())?;
+        stage_changes(&self.stage, &self.entry, &self.entry.changes)
     }
-    let path = place.machinery_path().join(LOG);
-    match stage.link(ENTRY, place.needed(LOG)?, path.clone(), &generation.to_string())? {
-        Placed::Done => {}
-        // The answer of an NFS server to a link that it did can be lost, and the client asks again.
-        Placed::Taken if place.entry(generation)?.is_some_and(|there| there.token == entry.token) => {}
-        Placed::Taken | Placed::Swept => return Err(raced(place, &entry.base)),
+
+    /// Makes the commit, if the store is where it was prepared for.
+    fn link(&self, place: &Place) -> Result<()> {
+        if is_next(place, &self.entry)? { self.enter(place) } else { Err(raced(place, &self.entry.base)) }
     }
-    let answer = sync(place.needed(LOG)?, &path).and_then(|()| place.mark());
-    let now =
-        answer.map_err(|error| Error::away(format!("the commit may have been made, and yet: {error}")))?;
-    if now.is_some_and(|now| now.generation > generation + KEEP / 2) {
-        // Stalled for so long that the entry which had this generation is forgotten: nobody will look at this one.
-        _ = rustix::fs::unlinkat(place.needed(LOG)?, generation.to_string(), AtFlags::empty());
-        return Err(raced(place, &entry.base));
+
+    /// Links the entry into the log: from then on the commit is made.
+    fn enter(&self, place: &Place) -> Result<()> {
+        let Self { stage, entry, .. } = self;
+        let generation = entry.revision.generation;
+        let path = place.machinery_path().join(LOG);
+        match stage.link(ENTRY, place.needed(LOG)?, path.clone(), &generation.to_string())? {
+            Placed::Done => {}
+            // The answer of an NFS server to a link that it did can be lost, and the client asks again.
+            Placed::Taken if place.entry(generation)?.is_some_and(|there| there.token == entry.token) => {}
+            Placed::Taken | Placed::Swept => return Err(raced(place, &entry.base)),
+        }
+        let answer = sync(place.needed(LOG)?, &path).and_then(|()| place.mark());
+        let now = answer
+            .map_err(|error| Error::away(format!("the commit may have been made, and yet: {error}")))?;
+        if now.is_some_and(|now| now.generation > generation + KEEP / 2) {
+            // Stalled for so long that the entry which had this name is forgotten: nobody looks at this one.
+            _ = rustix::fs::unlinkat(place.needed(LOG)?, generation.to_string(), AtFlags::empty());
+            return Err(raced(place, &entry.base));
+        }
+        Ok(())
     }
-    Ok(())
+}
+
+/// Tells whether the files have the commits up to the one before an entry.
+fn is_next(place: &Place, entry: &Entry) -> Result<bool> {
+    Ok(place.mark()?.map_or(0, |mark| mark.generation) + 1 == entry.revision.generation)
 }
 
 /// Writes the new contents of records, and the generation that counts them, beside their places.
@@ -262,7 +295,7 @@ fn apply(place: &Place, stage: &Stage, entry: &Entry, changes: &BTreeMap<Key, Ch
                 Placed::Taken | Placed::Swept => return Err(overtaken(place)),
             }
         }
-        if place.mark()?.map_or(0, |mark| mark.generation) + 1 != generation {
+        if !is_next(place, entry)? {
             return Err(overtaken(place));
         }
         match rustix::fs::unlinkat(&endpoints, name, AtFlags::empty()) {
@@ -294,7 +327,7 @@ fn finish(place: &Place, stage: &Stage, memory: &Memory, entry: &Entry) -> Resul
     let open = entry.changes.iter().filter(|(key, change)| memory.on_disk(key) == change.before);
     let open: BTreeMap<_, _> = open.map(|(key, change)| (key.clone(), change.clone())).collect();
     stage_changes(stage, entry, &open)?;
-    if place.mark()?.map_or(0, |mark| mark.generation) + 1 != entry.revision.generation {
+    if !is_next(place, entry)? {
         return Err(overtaken(place));
     }
     apply(place, stage, entry, &open)?;
@@ -309,3 +342,6 @@ fn sync(directory: impl std::os::fd::AsFd, path: &std::path::Path) -> Result<()>
         Err(errno) => Err(failed("write", path, errno)),
     }
 }
+
+#[cfg(test)]
+mod tests;

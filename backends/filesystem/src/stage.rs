@@ -43,7 +43,20 @@ impl Stage {
 
     /// Removes every staged file, whosever it is.
     pub(crate) fn sweep(&self) -> Result<()> {
-        let listed = names(&self.directory).map_err(|errno| failed("list", &self.path, errno))?;
+        self.remove(|_| true)
+    }
+
+    /// Removes the files of this attempt, as far as that is possible.
+    pub(crate) fn discard(&self) {
+        // Not those of others: the lock may be another's by now.
+        if let Err(error) = self.remove(|name| name.starts_with(self.token.as_bytes())) {
+            tracing::debug!(path = %self.path.display(), %error, "Cannot remove what was staged");
+        }
+    }
+
+    fn remove(&self, which: impl Fn(&[u8]) -> bool) -> Result<()> {
+        let mut listed = names(&self.directory).map_err(|errno| failed("list", &self.path, errno))?;
+        listed.retain(|name| which(name));
         for name in listed {
             match rustix::fs::unlinkat(&self.directory, name.as_slice(), AtFlags::empty()) {
                 Ok(()) | Err(Errno::NOENT) => {}

@@ -3,8 +3,10 @@
 
 use std::time::{Duration, Instant};
 
+use ipvland_store::{Snapshot, StoreExt as _, transact::Retry};
+
 use crate::{
-    host::{Host, Share},
+    host::{Host, Share, put},
     process::{Process, Role, check},
 };
 
@@ -26,6 +28,57 @@ async fn eight_processes_count_and_lose_nothing() {
     let writers = check(&host.snapshot().await);
     assert_eq!(writers.len(), 8);
     assert!(writers.values().all(|number| *number == 20), "{writers:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fifty_hosts_publish_at_once() {
+    let share = Share::new();
+    let begun = Instant::now();
+    let publish = |number: usize| {
+        let host = Host::at(&share.path());
+        tokio::spawn(async move {
+            let mut attempts = 0;
+            let edit = |_: &Snapshot| {
+                attempts += 1;
+                Ok(Some(put(&format!("10.1.1.{number}.json"), &number.to_string())))
+            };
+            host.store.transact(Retry::default(), edit).await.unwrap();
+            attempts
+        })
+    };
+    let tasks: Vec<_> = (1..=50).map(publish).collect();
+    let mut attempts = 0;
+    for task in tasks {
+        attempts += task.await.unwrap();
+    }
+    println!("50 hosts, {attempts} attempts, {:?}", begun.elapsed());
+    for number in 1..=50 {
+        let text = std::fs::read_to_string(share.record(&format!("10.1.1.{number}.json"))).unwrap();
+        assert_eq!(text, number.to_string());
+    }
+    assert_eq!(std::fs::read_dir(share.machinery("log")).unwrap().count(), 50);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_reader_never_sees_the_commits_of_two_times() {
+    let share = Share::new();
+    // They lie between the records of one commit, and each new host reads them all.
+    std::fs::create_dir(share.path().join("endpoints")).unwrap();
+    for number in 0..100 {
+        std::fs::write(share.record(&format!("n.m{number}")), "x".repeat(60_000)).unwrap();
+    }
+    // The writer reads them no more, and is faster, once their times are older than its own records'.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let writer = Process::start(Role::Writer, "n", &share, None);
+    writer.wait_for_progress();
+    writer.wait_for_progress();
+    let (begun, before, mut reads) = (Instant::now(), writer.done(), 0);
+    while writer.done() < before + 30 || reads < 4 {
+        check(&Host::at(&share.path()).snapshot().await);
+        reads += 1;
+        assert!(begun.elapsed() < Duration::from_secs(100), "{} commits in 100 s", writer.done() - before);
+    }
+    println!("{} commits while {reads} hosts read 100 large records", writer.kill() - before);
 }
 
 const KILLS: usize = 30;

@@ -12,6 +12,7 @@
 mod hands;
 #[allow(dead_code, reason = "the test of the quiet store uses more of it")]
 mod host;
+mod hung;
 mod left;
 mod lost;
 mod missing;

@@ -1,6 +1,10 @@
 //! File systems that are full or read-only, mounted in a namespace of the test's own, as root.
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use ipvland_store::{EndpointStore as _, Remedy};
 
@@ -10,7 +14,7 @@ const INSIDE: &str = "IPVLAND_TEST_IN_NAMESPACE";
 const DIRECTORY: &str = "IPVLAND_TEST_DIRECTORY";
 
 /// Runs a test's body in a mount namespace of its own, with a tmpfs of some size.
-fn on_tmpfs(test: &str, size: &str, body: impl AsyncFnOnce(&Path)) {
+pub(crate) fn on_tmpfs(test: &str, size: &str, body: impl AsyncFnOnce(&Path)) {
     if std::env::var_os(INSIDE).is_some_and(|inside| inside == test) {
         let directory = std::env::var_os(DIRECTORY).unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
@@ -68,17 +72,34 @@ fn a_full_disk_is_told_and_waited_for() {
     });
 }
 
+pub(crate) fn run(program: &str, arguments: &[&str]) {
+    let output = Command::new(program).args(arguments).output();
+    let output = output.unwrap_or_else(|error| panic!("{program} is needed for this test: {error}"));
+    assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Mounts an ext4 from a file in a directory, and returns where. It ends with the namespace.
+pub(crate) fn mount_ext4(directory: &Path) -> PathBuf {
+    let (image, disk) = (directory.join("image"), directory.join("disk"));
+    fs::create_dir(&disk).unwrap();
+    fs::File::create(&image).unwrap().set_len(16 << 20).unwrap();
+    run("mkfs.ext4", &["-q", image.to_str().unwrap()]);
+    run("mount", &["-o", "loop", image.to_str().unwrap(), disk.to_str().unwrap()]);
+    disk
+}
+
 /// Takes the right to change what is in a directory, also from root.
 fn set_immutable(directory: &Path, is_immutable: bool) {
     let flag = if is_immutable { "+i" } else { "-i" };
-    let status = Command::new("chattr").arg(flag).arg(directory).status().unwrap();
-    assert!(status.success(), "chattr {flag} {}", directory.display());
+    run("chattr", &[flag, directory.to_str().unwrap()]);
 }
 
 #[test]
 fn a_directory_that_may_not_be_written_is_told_before_anything_is_committed() {
     let test = "mounted::a_directory_that_may_not_be_written_is_told_before_anything_is_committed";
-    on_tmpfs(test, "1m", async |directory| {
+    on_tmpfs(test, "32m", async |directory| {
+        // A tmpfs has such flags in newer kernels only.
+        let directory = &mount_ext4(directory);
         let host = Host::at(directory);
         let base = host.publish("a", "1").await;
         for part in ["endpoints", ".ipvland/log", ".ipvland/staging", ".ipvland"] {
@@ -102,8 +123,7 @@ fn a_read_only_mount_is_read_and_not_written() {
     on_tmpfs("mounted::a_read_only_mount_is_read_and_not_written", "1m", async |directory| {
         let revision = Host::at(directory).publish("a", "1").await;
         let newer = Host::at(directory).publish("b", "1").await;
-        let status = Command::new("mount").args(["-o", "remount,ro"]).arg(directory).status().unwrap();
-        assert!(status.success());
+        run("mount", &["-o", "remount,ro", directory.to_str().unwrap()]);
         let host = Host::at(directory);
         assert_eq!(host.texts().await, pairs(&[("a", "1"), ("b", "1")]));
         assert_eq!(next(&mut host.store.watch(revision)).await.unwrap().revision, newer);
