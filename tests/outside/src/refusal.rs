@@ -69,8 +69,8 @@ pub(crate) fn explain_login(server: &Server, error: &RedisError) -> Error {
                 "has no password: remove store.redis.password and password_file, or set requirepass there",
             )
         }
-        Some("ERR") if error.detail().is_some_and(|words| words.contains("unknown command")) => {
-            refused("takes no login: see what listens there")
+        Some("ERR") if !words(error).contains("max number of clients") => {
+            refused("takes no login, in words that may repeat the password: see what listens there")
         }
         _ => explain(server, error),
     }

@@ -8,8 +8,8 @@ use std::{
 
 use ipvland_store::{Error, Result};
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, RedisError, aio::MultiplexedConnection,
-    cmd,
+    AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, IntoConnectionInfo, RedisConnectionInfo,
+    RedisError, aio::MultiplexedConnection, cmd,
 };
 
 use crate::{Settings, refusal};
@@ -36,8 +36,11 @@ impl Server {
     pub(crate) fn new(settings: Settings) -> Result<Self> {
         let (timeout, host_and_port) = (settings.timeout()?, settings.host_and_port()?);
         let address = settings.address;
-        // The login is ours: the library's own would hide why the server says no.
-        let client = Client::open(host_and_port)
+        // The login is ours: the library's own would hide why the server says no. So nothing is sent before it.
+        let silent = RedisConnectionInfo::default().set_skip_set_lib_name();
+        let client = host_and_port
+            .into_connection_info()
+            .and_then(|info| Client::open(info.set_redis_settings(silent)))
             .map_err(|_| Error::refused("store.redis.address is not one that redis can listen at"))?;
         let password = match (settings.password, settings.password_file) {
             (Some(_), Some(_)) => {

@@ -2,12 +2,19 @@
 
 mod server;
 
-use std::{fs, process::Command, sync::Arc, time::Duration};
+use std::{
+    fs,
+    io::{Read, Write},
+    net::TcpListener,
+    process::Command,
+    sync::Arc,
+    time::Duration,
+};
 
 use futures::StreamExt;
 use ipvland_redis::RedisStore;
 use ipvland_store::{
-    Batch, EndpointStore, Error, Event, Key, Nudge, Remedy, Retry, Revision, Snapshot, StoreExt,
+    Batch, EndpointStore, Error, Event, Key, Nudge, Remedy, Retry, Revision, Snapshot, StoreExt, Writer,
 };
 use redis::cmd;
 use serde_json::json;
@@ -57,6 +64,28 @@ async fn a_server_without_a_password_is_told_apart() {
     assert_eq!(error.remedy(), Remedy::GiveUp, "{error}");
     assert!(error.to_string().contains("has no password: remove store.redis.password"), "{error}");
     write(&server.open("web-1", json!({ "password": null })), put("a", "1")).await;
+}
+
+#[tokio::test]
+async fn what_a_server_says_to_the_password_is_not_shown() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = std::thread::spawn(move || {
+        let (mut client, _) = listener.accept().unwrap();
+        let mut asked = [0; 256];
+        let length = client.read(&mut asked).unwrap();
+        assert!(asked[..length].windows(SECRET.len()).any(|part| part == SECRET.as_bytes()));
+        // As redis answers where its configuration has renamed AUTH.
+        let said = format!("-ERR unknown command 'AUTH', with args beginning with: '{SECRET}' \r\n");
+        client.write_all(said.as_bytes()).unwrap();
+    });
+    let settings = json!({ "address": address, "password": SECRET });
+    let writer = Writer { name: "web-1".into(), address: "10.1.1.48".into() };
+    let store = RedisStore::new(serde_json::from_value(settings).unwrap(), writer).unwrap();
+    let error = refusal(&store).await;
+    assert_eq!(error.remedy(), Remedy::GiveUp, "{error}");
+    assert!(error.to_string().contains("takes no login"), "{error}");
+    server.join().unwrap();
 }
 
 #[tokio::test]
