@@ -74,6 +74,11 @@ impl Fixture for Shared {
         })
     }
 
+    fn seeds(&self) -> u64 {
+        // A connection over ssh that goes silent costs several time-outs, one after the other.
+        if matches!(self.over, Over::Ssh) { 2 } else { 6 }
+    }
+
     fn lacks(&self) -> &'static [(Ability, &'static str)] {
         match self.over {
             Over::Path => &[

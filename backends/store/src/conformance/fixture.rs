@@ -35,6 +35,12 @@ pub trait Fixture: Send + Sync {
         }
     }
 
+    /// How many seeds `random_interleavings_lose_nothing` plays where `IPVLAND_SEEDS` doesn't say. A store whose calls take
+    /// very long plays fewer.
+    fn seeds(&self) -> u64 {
+        6
+    }
+
     /// How many seeds of `random_interleavings_lose_nothing` are played at once, each on a stage of its own. What they wait
     /// for, time-outs above all, overlaps.
     fn seeds_at_once(&self) -> usize {

@@ -102,7 +102,7 @@ pub fn run(case: &str, fixture: &dyn Fixture) {
         _ = writeln!(std::io::stderr(), "{case}: not applicable, since the store lacks {ability:?}: {why}");
     }
     end_within(
-        fixture.patience().saturating_mul(20).saturating_mul(interleaving::rounds(case)),
+        fixture.patience().saturating_mul(20).saturating_mul(interleaving::rounds(fixture, case)),
         body(fixture),
     );
 }

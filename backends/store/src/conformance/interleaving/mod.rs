@@ -28,28 +28,25 @@ use super::{Ability, Fixture, Stage};
 use host::Host;
 use ledger::{Counts, Ledger};
 
-/// Seeds of a run where the environment doesn't say.
-const SEEDS: u64 = 6;
-
 /// Returns how many times the time of one case a case may take.
-pub(super) fn rounds(case: &str) -> u32 {
+pub(super) fn rounds(fixture: &dyn Fixture, case: &str) -> u32 {
     let is_this = case == stringify!(random_interleavings_lose_nothing);
-    if is_this { u32::try_from(seeds().count()).unwrap_or(u32::MAX).max(1) } else { 1 }
+    if is_this { u32::try_from(seeds(fixture).count()).unwrap_or(u32::MAX).max(1) } else { 1 }
 }
 
 /// Returns the seeds that the environment asks for.
-fn seeds() -> Range<u64> {
+fn seeds(fixture: &dyn Fixture) -> Range<u64> {
     let number = |name: &str, default: u64| {
         let Some(text) = std::env::var_os(name) else { return default };
         let number = text.to_str().and_then(|text| text.parse().ok());
         number.unwrap_or_else(|| panic!("{name} must be a number, and is {text:?}"))
     };
     let first = number("IPVLAND_SEED", 1);
-    first..first.saturating_add(number("IPVLAND_SEEDS", SEEDS))
+    first..first.saturating_add(number("IPVLAND_SEEDS", fixture.seeds()))
 }
 
 pub(super) async fn random_interleavings_lose_nothing(fixture: &dyn Fixture) {
-    play_all(fixture, seeds()).await;
+    play_all(fixture, seeds(fixture)).await;
 }
 
 /// Plays each seed; panics at the first that fails, with the command that plays it again.
