@@ -190,3 +190,54 @@ pub(crate) fn clean(text: &str) -> String {
         None => line,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ipvland_store::Remedy;
+
+    use super::*;
+
+    const CALLER: Caller<'_> = Caller {
+        url: "http://10.1.1.2:2379",
+        username: Some("web"),
+        prefix: "/ipvland",
+        has_identity: false,
+    };
+
+    #[test]
+    fn etcds_words_decide_the_remedy_and_whether_a_write_may_go_elsewhere() {
+        for (said, remedy, unsent) in [
+            ("etcdserver: mvcc: database space exceeded", Remedy::GiveUp, None),
+            ("etcdserver: authentication failed, invalid user ID or password", Remedy::GiveUp, None),
+            ("etcdserver: permission denied", Remedy::GiveUp, None),
+            ("grpc: received message larger than max (3 vs. 2)", Remedy::GiveUp, None),
+            ("etcdserver: no leader", Remedy::RetryLater, Some(true)),
+            ("etcdserver: invalid auth token", Remedy::RetryLater, Some(true)),
+            ("etcdserver: too many requests", Remedy::RetryLater, Some(true)),
+            ("etcdserver: request timed out", Remedy::RetryLater, Some(false)),
+            ("etcdserver: server stopped", Remedy::RetryLater, Some(false)),
+        ] {
+            let (error, is_unsent) = match etcd_says(CALLER, said) {
+                Some(Failure::Store(error)) => (error, None),
+                Some(Failure::Member { error, is_unsent }) => (error, Some(is_unsent)),
+                other => panic!("{said}: {other:?}"),
+            };
+            assert_eq!((error.remedy(), is_unsent), (remedy, unsent), "{said}: {error}");
+            assert!(error.to_string().contains(CALLER.url), "{error}");
+        }
+        let gone = etcd_says(CALLER, "etcdserver: mvcc: required revision has been compacted");
+        assert!(matches!(gone, Some(Failure::HistoryGone)));
+        assert!(etcd_says(CALLER, "transport error").is_none());
+    }
+
+    #[test]
+    fn a_member_that_is_only_away_may_come_back() {
+        let (away, refused) = (|| Error::away("away"), || Error::refused("refused"));
+        assert_eq!(no_member(vec![refused()]).to_string(), "refused");
+        assert_eq!(no_member(vec![refused(), refused()]).remedy(), Remedy::GiveUp);
+        let mixed = no_member(vec![refused(), away()]);
+        assert_eq!(mixed.remedy(), Remedy::RetryLater);
+        assert_eq!(mixed.to_string(), "no etcd member serves this host: refused; away");
+        assert_eq!(clean("  a\x1b[31m \r\n b\0"), "a [31m b");
+    }
+}

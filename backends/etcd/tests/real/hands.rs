@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use ipvland_store::{Remedy, Snapshot};
+use ipvland_store::{Remedy, Revision, Snapshot};
 use servers::etcd::Cluster;
 use tokio::time::timeout;
 
@@ -100,4 +100,25 @@ async fn others_in_the_same_etcd_are_left_alone_and_change_nothing() {
     assert_eq!((delta.revision, delta.changes.len()), (next, 1));
     assert_eq!(cluster.ctl(None, &["get", "--print-value-only", "/ipvland/note"]).trim(), "again");
     assert_eq!(nested.snapshot().await.records.len(), 1);
+}
+
+/// As after a backup is restored: etcd counts on from there, and comes to the same numbers with other keys.
+#[tokio::test]
+async fn a_revision_of_another_history_is_refused() {
+    let (before, restored) = (Cluster::one(), Cluster::one());
+    let (old, new) = (Host::at(&before).await, Host::at(&restored).await);
+    let base = old.write(put("a", "1")).await;
+    new.write(put("b", "1")).await;
+    let numbers = |revision: &Revision| revision.as_str().split_once('-').unwrap().1.to_owned();
+    assert_eq!(numbers(&base), numbers(&new.snapshot().await.revision));
+    let error = new.0.commit(&base, put("a", "2")).await.unwrap_err();
+    assert_eq!(error.remedy(), Remedy::RunAgain, "{error}");
+    new.write(put("b", "2")).await;
+    // One that etcd has come to, and one that it hasn't.
+    let future = old.write(put("a", "2").put(key("c"), "1")).await;
+    let future = Revision::new(future.as_str().replacen("-3-", "-300-", 1));
+    for revision in [base, future] {
+        let error = new.0.watch(revision).next().await.unwrap().unwrap_err();
+        assert_eq!(error.remedy(), Remedy::StartOver, "{error}");
+    }
 }
