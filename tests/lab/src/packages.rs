@@ -51,6 +51,7 @@ const TESTS: &[Package] = &[
     package("openssh-server", "sshd"),
     package("openssh-client", "ssh-keygen"),
     package("openssl", "openssl"),
+    package("e2fsprogs", "mkfs.ext4"),
     package("etcd-server", "etcd"),
     package("etcd-client", "etcdctl"),
     package("redis-server", "redis-server"),
