@@ -32,7 +32,7 @@
 //! 5. Let the network be bad: return the addresses of your servers in `conformance::Stage::servers`, and open a handle on
 //!    other addresses in `Stage::open_at`. The case `random_interleavings_lose_nothing` then puts a `conformance::Proxy`
 //!    before each server, for each of three hosts, which delays, cuts, half-closes and swallows; without servers it lets
-//!    calls fail instead. It plays a few seeds; `IPVLAND_SEEDS=1000` in the environment plays more, from `IPVLAND_SEED` on.
+//!    calls fail instead. It plays a few seeds; `CONFORMANCE_SEEDS=1000` in the environment plays more, from `CONFORMANCE_SEED` on.
 //!    A failure prints the command that plays its seed again. Time-outs of a second or so keep it short.
 //!
 //! A store of one shared number and one map, as short as it gets:

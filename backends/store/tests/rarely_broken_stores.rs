@@ -208,7 +208,7 @@ fn each_rare_flaw_is_found_within_a_few_seeds_and_told() {
         let why = found(flaw, 20).unwrap_or_else(|| panic!("{name} is not found"));
         assert!(signs.iter().any(|sign| why.contains(sign)), "{name} is told as: {why}");
         assert!(
-            why.contains("IPVLAND_SEED=") && why.contains("each_rare_flaw"),
+            why.contains("CONFORMANCE_SEED=") && why.contains("each_rare_flaw"),
             "how to play it again: {why}"
         );
     }

@@ -35,7 +35,7 @@ pub trait Fixture: Send + Sync {
         }
     }
 
-    /// How many seeds `random_interleavings_lose_nothing` plays where `IPVLAND_SEEDS` doesn't say. A store whose calls take
+    /// How many seeds `random_interleavings_lose_nothing` plays where `CONFORMANCE_SEEDS` doesn't say. A store whose calls take
     /// very long plays fewer.
     fn seeds(&self) -> u64 {
         6

@@ -7,10 +7,10 @@
 //! each over a bad network of its own, and a model checks every state that anybody sees. Let it run longer before a release:
 //!
 //! ```text
-//! IPVLAND_SEEDS=1000 cargo test -p ipvland-store-git --test conformance http::random_interleavings_lose_nothing
+//! CONFORMANCE_SEEDS=1000 cargo test -p ipvland-store-git --test conformance http::random_interleavings_lose_nothing
 //! ```
 //!
-//! A failure prints the last steps, and the command that plays its seed again (`IPVLAND_SEED=17 IPVLAND_SEEDS=1 …`).
+//! A failure prints the last steps, and the command that plays its seed again (`CONFORMANCE_SEED=17 CONFORMANCE_SEEDS=1 …`).
 //!
 //! | module | holds |
 //! | --- | --- |

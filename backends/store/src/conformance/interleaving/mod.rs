@@ -1,7 +1,7 @@
 //! The case of three hosts that do anything at any time, while the network does its worst, checked by a model.
 //!
 //! A seed draws what each host does and what befalls it. When it comes to that, the machine decides, so a seed that failed
-//! may pass the next time: play it several times. `IPVLAND_SEED` is the first seed, `IPVLAND_SEEDS` how many are played; a
+//! may pass the next time: play it several times. `CONFORMANCE_SEED` is the first seed, `CONFORMANCE_SEEDS` how many are played; a
 //! failure prints the command that plays its seed again.
 //!
 //! | module | holds |
@@ -41,8 +41,8 @@ fn seeds(fixture: &dyn Fixture) -> Range<u64> {
         let number = text.to_str().and_then(|text| text.parse().ok());
         number.unwrap_or_else(|| panic!("{name} must be a number, and is {text:?}"))
     };
-    let first = number("IPVLAND_SEED", 1);
-    first..first.saturating_add(number("IPVLAND_SEEDS", fixture.seeds()))
+    let first = number("CONFORMANCE_SEED", 1);
+    first..first.saturating_add(number("CONFORMANCE_SEEDS", fixture.seeds()))
 }
 
 pub(super) async fn random_interleavings_lose_nothing(fixture: &dyn Fixture) {
@@ -79,7 +79,7 @@ fn command(seed: u64) -> String {
     let target = name.map(|(test, _)| format!(" --test {test}")).unwrap_or_default();
     let thread = std::thread::current();
     let case = thread.name().filter(|name| *name != "main").unwrap_or("random_interleavings_lose_nothing");
-    format!("IPVLAND_SEED={seed} IPVLAND_SEEDS=1 cargo test{package}{target} {case}")
+    format!("CONFORMANCE_SEED={seed} CONFORMANCE_SEEDS=1 cargo test{package}{target} {case}")
 }
 
 async fn play(fixture: &dyn Fixture, seed: u64) -> Result<Counts, String> {
