@@ -124,6 +124,14 @@ pub fn plan(wanted: &[Route], installed: &[Route]) -> Plan {
     Plan { ops, foreign }
 }
 
+impl Plan {
+    /// Drops every change of a route that is there, for records that may be older than the kernel's routes.
+    pub fn additions_only(mut self) -> Self {
+        self.ops.retain(|op| matches!(op, RouteOp::Add(_)));
+        self
+    }
+}
+
 /// What is known of one prefix.
 #[derive(Default)]
 struct Prefix<'a> {

@@ -166,7 +166,11 @@ impl Syncer {
             }
         };
         let wanted = plan::wanted(&judgement.accepted, parent);
-        let plan = plan::plan(&wanted, &self.kernel.routes().await?);
+        let mut plan = plan::plan(&wanted, &self.kernel.routes().await?);
+        if view.source == Source::Disk {
+            // The daemon may have been killed before what it learned last was on the disk, and the kernel knows it.
+            plan = plan.additions_only();
+        }
         let results = self.kernel.change_routes(&plan.ops).await;
         let mut clean = true;
         let name = |index: Option<LinkIndex>| link_name(&links, index);

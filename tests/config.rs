@@ -178,7 +178,10 @@ fn unknown_keys_name_the_place_and_the_known_ones() {
         ("x = 1", "unknown key x (known: host, network, store, daemon, log)"),
         ("[host]\nx = 1", "unknown key host.x (known: interface, address, name)"),
         ("[network]\nx = 1", "unknown key network.x (known: mode, flag, subnet, gateway, mtu)"),
-        ("[store.etcdd]\nx = 1", "unknown key store.etcdd (known: kind, away, etcd, filesystem, git, memory)"),
+        (
+            "[store.etcdd]\nx = 1",
+            "unknown key store.etcdd (known: kind, away, etcd, filesystem, git, memory)",
+        ),
         ("[daemon]\nx = 1", "unknown key daemon.x (known: state_dir, socket)"),
         ("[log]\nx = 1", "unknown key log.x (known: level, format)"),
     ] {

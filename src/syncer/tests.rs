@@ -148,6 +148,27 @@ async fn routes_come_change_and_go_with_the_records() {
     host.has(&[]).await;
 }
 
+/// The daemon may be killed before what it learned last is on its disk.
+#[tokio::test(start_paused = true)]
+async fn records_from_disk_add_routes_and_take_none_away() {
+    let kernel = start(one()).kernel.clone();
+    let newer = ["10.1.51.0/24 via 10.1.1.61", "10.1.52.0/24 via 10.1.1.52"];
+    let routes = newer.map(|text| text.split_once(" via ").unwrap());
+    let routes = routes.map(|(prefix, hop)| {
+        let metric = plan::metric(prefix.parse().unwrap());
+        RouteOp::Add(route(&kernel, prefix, hop, ROUTE_PROTOCOL, metric))
+    });
+    kernel.change_routes(&routes).await;
+    let mut disk = fleet(&[("10.1.1.51", &["10.1.51.0/24"]), ("10.1.1.53", &["10.1.53.0/24"])]);
+    Arc::make_mut(&mut disk).source = Source::Disk;
+    let host = start_on(kernel, disk);
+    host.has(&[newer[0], newer[1], "10.1.53.0/24 via 10.1.1.53"]).await;
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    assert_eq!(host.shown().len(), 3);
+    host.view.send_replace(one());
+    host.has(&[ONE]).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_pass_with_nothing_to_do_writes_nothing() {
     let host = start(one());

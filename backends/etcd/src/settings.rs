@@ -16,26 +16,31 @@ pub const SETTINGS: &[Setting] = &[
          next one is asked where one doesn't answer",
     ),
     Setting::plain("prefix", "what the keys start with, one prefix a fleet; default /ipvland"),
-    Setting::plain("username", "who logs in; by default nobody does, or the client certificate says it"),
+    Setting::plain("username", "who logs in; by default nobody does, or the client certificate says it")
+        .incidental(),
     Setting::secret("password", "the password; password_file keeps it out of this file"),
-    Setting::plain("password_file", "a file whose first line is the password"),
+    Setting::plain("password_file", "a file whose first line is the password").incidental(),
     Setting::plain(
         "ca_file",
         "a PEM file with the certificate authorities for https; default: those of the system",
-    ),
+    )
+    .incidental(),
     Setting::plain(
         "cert_file",
         "a PEM file with this host's client certificate, and those between it and the authority",
-    ),
-    Setting::plain("key_file", "a PEM file with the private key of cert_file"),
+    )
+    .incidental(),
+    Setting::plain("key_file", "a PEM file with the private key of cert_file").incidental(),
     Setting::plain(
         "server_name",
         "the name that the members' certificates are for; default: the host in the URL",
-    ),
+    )
+    .incidental(),
     Setting::plain(
         "timeout",
         "how long one member may take to answer: \"500ms\", \"5s\", \"1m\"; default 5s",
-    ),
+    )
+    .incidental(),
 ];
 
 /// What the table holds, as the operator wrote it.

@@ -15,11 +15,13 @@ pub const SETTINGS: &[Setting] = &[
     Setting::plain(
         "interval",
         "how often to look for what other machines wrote: \"500ms\", \"5s\", \"2m\"; default 5s",
-    ),
+    )
+    .incidental(),
     Setting::plain(
         "timeout",
         "how long to wait for a host that is writing, and for a file server that is silent; default 10s",
-    ),
+    )
+    .incidental(),
 ];
 
 /// What the table holds, as the operator wrote it.

@@ -16,18 +16,18 @@ pub const SETTINGS: &[Setting] = &[
     Setting::plain(
         "interval",
         "how often to look without being told: \"500ms\", \"10s\", \"2m\"; default 10s",
-    ),
-    Setting::plain("timeout", "how long the server may be silent; default 10s"),
-    Setting::plain("username", "who logs in, where the URL doesn't say it"),
+    ).incidental(),
+    Setting::plain("timeout", "how long the server may be silent; default 10s").incidental(),
+    Setting::plain("username", "who logs in, where the URL doesn't say it").incidental(),
     Setting::secret("password", "the password or token; password_file keeps it out of this file"),
-    Setting::plain("password_file", "a file whose first line is the password or token"),
-    Setting::plain("ssh_key", "the private key file; default: id_ed25519, id_ecdsa, id_rsa in ~/.ssh"),
-    Setting::plain("ssh_key_passphrase_file", "a file whose first line is the passphrase of ssh_key"),
+    Setting::plain("password_file", "a file whose first line is the password or token").incidental(),
+    Setting::plain("ssh_key", "the private key file; default: id_ed25519, id_ecdsa, id_rsa in ~/.ssh").incidental(),
+    Setting::plain("ssh_key_passphrase_file", "a file whose first line is the passphrase of ssh_key").incidental(),
     Setting::plain(
         "known_hosts",
         "the file with the ssh servers' host keys; default: ~/.ssh/known_hosts, then /etc/ssh/ssh_known_hosts",
-    ),
-    Setting::plain("ca_file", "a PEM file with further certificate authorities for https"),
+    ).incidental(),
+    Setting::plain("ca_file", "a PEM file with further certificate authorities for https").incidental(),
 ];
 
 /// What the table holds, as the operator wrote it.

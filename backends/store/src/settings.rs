@@ -9,6 +9,8 @@ pub struct Setting {
     pub help: &'static str,
     /// How the value is shown.
     pub sensitivity: Sensitivity,
+    /// Whether the value tells one store from another, as a URL or a path does.
+    pub identifies: bool,
 }
 
 /// How a value is shown to an operator.
@@ -25,21 +27,30 @@ pub enum Sensitivity {
 impl Setting {
     /// Makes a key whose value may be shown.
     pub const fn plain(name: &'static str, help: &'static str) -> Self {
-        Self { name, help, sensitivity: Sensitivity::Plain }
+        Self { name, help, sensitivity: Sensitivity::Plain, identifies: true }
     }
 
     /// Makes a key whose value is a URL that may hold a password.
     pub const fn url(name: &'static str, help: &'static str) -> Self {
-        Self { name, help, sensitivity: Sensitivity::Url }
+        Self { name, help, sensitivity: Sensitivity::Url, identifies: true }
     }
 
     /// Makes a key whose value is never shown.
     pub const fn secret(name: &'static str, help: &'static str) -> Self {
-        Self { name, help, sensitivity: Sensitivity::Secret }
+        Self { name, help, sensitivity: Sensitivity::Secret, identifies: false }
     }
 }
 
 impl Setting {
+    /// Says that with another value it's the same store still, as with a time-out or a login.
+    ///
+    /// A host that finds another store in its config than at its last start publishes anew there, and holds what that
+    /// store doesn't know yet.
+    pub const fn incidental(mut self) -> Self {
+        self.identifies = false;
+        self
+    }
+
     /// Returns a value of this key as an operator may see it.
     pub fn redact(&self, value: &str) -> String {
         match self.sensitivity {

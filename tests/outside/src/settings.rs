@@ -11,12 +11,14 @@ pub const SETTINGS: &[Setting] = &[
         "address",
         "where the server listens: \"10.1.1.2:6379\", \"redis.example:6379\", \"[2001:db8::2]:6379\"",
     ),
-    Setting::plain("username", "who logs in; default: the server's default user"),
+    Setting::plain("username", "who logs in; default: the server's default user").incidental(),
     Setting::secret("password", "the password; password_file keeps it out of this file"),
-    Setting::plain("password_file", "a file whose first line is the password, read at each login"),
+    Setting::plain("password_file", "a file whose first line is the password, read at each login")
+        .incidental(),
     Setting::plain("database", "the number of the database; default 0"),
     Setting::plain("prefix", "what the store's two keys begin with; default \"ipvland\""),
-    Setting::plain("timeout_ms", "how long the server may be silent, in milliseconds; default 5000"),
+    Setting::plain("timeout_ms", "how long the server may be silent, in milliseconds; default 5000")
+        .incidental(),
 ];
 
 /// What the table holds, as the operator wrote it. It has no `Debug`, since it may hold the password.

@@ -51,7 +51,9 @@ fn an_unknown_kind_or_key_lists_the_known_ones() {
     let sentences = [
         (
             "[store]\nkind = \"redsi\"\n".to_owned(),
-            format!("ipvland.toml: store.kind \"redsi\" is no kind of store, did you mean redis? (known: {known})"),
+            format!(
+                "ipvland.toml: store.kind \"redsi\" is no kind of store, did you mean redis? (known: {known})"
+            ),
         ),
         (
             format!("[store.redis]\npasword = \"{SECRET}\"\n"),

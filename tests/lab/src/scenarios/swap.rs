@@ -11,6 +11,9 @@ use crate::guest::wait;
 
 const SOON: Duration = Duration::from_secs(25);
 const CONFIG: &str = "--config /etc/ipvland/ipvland.toml";
+const COPY: &str = "cd /etc/ipvland && ipvland store copy --from old.toml --to new.toml";
+/// A prefix that a host gets while the fleet is split.
+const MORE: &str = "10.2.77.0/24";
 
 /// The steps of the README, with every host's kernel asked to tell of each route that goes.
 pub(super) fn run(lab: &mut Lab) -> Outcome {
@@ -19,42 +22,42 @@ pub(super) fn run(lab: &mut Lab) -> Outcome {
     let etcd = Etcd::new(lab)?;
     let hosts = [lab.host("h1", 48)?, lab.host("h2", 51)?, lab.host("h3", 77)?];
     for host in &hosts {
-        host.configures("ipvland.toml", &config(host, &git))?;
-        host.configures("git.toml", &config(host, &git))?;
-        host.configures("etcd.toml", &config(host, &etcd))?;
+        host.configures("ipvland.toml", &config(&[&host.prefix()], &git))?;
         host.start_ipvland(CONFIG)?;
     }
+    let h3 = &hosts[2];
+    hosts[0].configures("old.toml", &git.tables())?;
+    hosts[0].configures("new.toml", &etcd.tables())?;
     all_routes(&hosts)?;
     for host in &hosts {
         host.start("monitor", "ip -o monitor route")?;
     }
 
     lab.step("the records are copied, while the fleet works on");
-    let copy = "ipvland store copy --from /etc/ipvland/git.toml --to /etc/ipvland/etcd.toml";
-    hosts[0].show(copy)?;
-    hosts[0].show("ipvland store diff --from /etc/ipvland/git.toml --to /etc/ipvland/etcd.toml")?;
+    hosts[0].show(COPY)?;
+    hosts[0].show("cd /etc/ipvland && ipvland store diff --from old.toml --to new.toml")?;
 
-    for (number, host) in hosts.iter().enumerate() {
-        lab.step(&format!("{} moves", host.name()));
-        host.stop_ipvland()?;
-        host.configures("ipvland.toml", &config(host, &etcd))?;
-        host.start_ipvland(CONFIG)?;
-        all_routes(&hosts)?;
-        if number == 0 {
-            lab.step("a host that is still on Git gets another prefix, and the copy is repeated");
-            let h3 = &hosts[2];
-            h3.stop_ipvland()?;
-            let both = config(h3, &git)
-                .replace("subnet = ", "subnet = [\"10.2.77.0/24\", ")
-                .replace(".0/24\"\n", ".0/24\"]\n");
-            h3.configures("ipvland.toml", &both)?;
-            h3.start_ipvland(CONFIG)?;
-            hosts[1].gets_route("10.2.77.0/24", &h3.address(), SOON)?;
-            hosts[0].show(copy)?;
-            hosts[0].gets_route("10.2.77.0/24", &h3.address(), SOON)?;
-            h3.configures("etcd.toml", &both.replace(&git.tables(), &etcd.tables()))?;
-        }
-    }
+    lab.step("h1 moves");
+    moves(&hosts[0], &etcd)?;
+    all_routes(&hosts)?;
+
+    lab.step("h3, still on Git, gets another prefix, and the copy is repeated");
+    h3.stop_ipvland()?;
+    h3.configures("ipvland.toml", &config(&[&h3.prefix(), MORE], &git))?;
+    h3.start_ipvland(CONFIG)?;
+    hosts[1].gets_route(MORE, &h3.address(), SOON)?;
+    hosts[0].show(COPY)?;
+    hosts[0].gets_route(MORE, &h3.address(), SOON)?;
+
+    lab.step("h2 moves");
+    moves(&hosts[1], &etcd)?;
+    all_routes(&hosts)?;
+
+    lab.step("h3 moves");
+    h3.stop_ipvland()?;
+    h3.configures("ipvland.toml", &config(&[&h3.prefix(), MORE], &etcd))?;
+    h3.start_ipvland(CONFIG)?;
+    all_routes(&hosts)?;
 
     lab.step("Git goes, and nobody misses it");
     git.stop()?;
@@ -74,10 +77,15 @@ pub(super) fn run(lab: &mut Lab) -> Outcome {
     Ok(())
 }
 
-fn config(host: &Host, server: &dyn StoreServer) -> String {
+fn moves(host: &Host, to: &dyn StoreServer) -> Outcome {
+    host.stop_ipvland()?;
+    host.configures("ipvland.toml", &config(&[&host.prefix()], to))?;
+    host.start_ipvland(CONFIG)
+}
+
+fn config(subnets: &[&str], server: &dyn StoreServer) -> String {
     format!(
-        "[host]\ninterface = \"{CARD}\"\n\n[network]\nmode = \"l3\"\nsubnet = \"{}\"\n\n{}",
-        host.prefix(),
+        "[host]\ninterface = \"{CARD}\"\n\n[network]\nmode = \"l3\"\nsubnet = {subnets:?}\n\n{}",
         server.tables()
     )
 }
