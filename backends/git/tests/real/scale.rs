@@ -95,6 +95,7 @@ async fn one_change_among_many_decodes_one_record() {
     let told: Vec<_> = delta.changes.iter().collect();
     assert_eq!(told, [(&key(&changed), &Some(new.into()))]);
     drop(watch);
+    assert!(away.exists(), "the clone was made again");
 
     // A whole snapshot misses them, and gets them again.
     let mut after = before;
