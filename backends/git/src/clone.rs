@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use git2::{ErrorCode, Repository, RepositoryInitOptions};
+use git2::{Repository, RepositoryInitOptions, RepositoryOpenFlags};
 use ipvland_store::{Error, Result};
 use sha1::{Digest as _, Sha1};
 
@@ -68,16 +68,6 @@ pub(crate) fn lock(path: &Path) -> Result<fs::File> {
     Ok(lock)
 }
 
-/// Tells whether so many fetches left a pack of their own that a new clone is cheaper than looking through them all.
-///
-/// `spread` keeps the hosts of a fleet, which all see the same changes, from making a new clone at the same time.
-pub(crate) fn is_worn(path: &Path, spread: u64) -> bool {
-    const PACKS: u64 = 400;
-    let Ok(entries) = fs::read_dir(path.join("objects/pack")) else { return false };
-    let packs = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    packs.filter(|name| name.ends_with(".idx")).count() as u64 > PACKS + spread % PACKS
-}
-
 /// Opens the clone, and makes it where there is none or a broken one.
 ///
 /// # Errors
@@ -87,7 +77,7 @@ pub(crate) fn open(path: &Path) -> Result<Repository> {
     own_directory(path)?;
     let is_new = !path.join("HEAD").exists();
     if !is_new {
-        match Repository::open_bare(path).and_then(prepared) {
+        match opened(path).and_then(prepared) {
             Ok(repo) => return Ok(repo),
             Err(why) => tracing::warn!(
                 clone = %path.display(), error = why.message(),
@@ -96,6 +86,13 @@ pub(crate) fn open(path: &Path) -> Result<Repository> {
         }
     }
     remake(path)
+}
+
+/// Opens a bare repository that may end at some commits. `Repository::open_bare` does not read which (`load_grafts` in
+/// `repository.c`) and would then look for their parents.
+fn opened(path: &Path) -> std::result::Result<Repository, git2::Error> {
+    let flags = RepositoryOpenFlags::BARE | RepositoryOpenFlags::NO_SEARCH;
+    Repository::open_ext(path, flags, std::iter::empty::<&Path>())
 }
 
 /// Removes what is there and makes an empty clone.
@@ -108,34 +105,8 @@ pub(crate) fn remake(path: &Path) -> Result<Repository> {
     initialized(path, "main").and_then(prepared).map_err(|why| failed(why.message().to_owned()))
 }
 
-/// Makes the bare repository that a host without a `repo` keeps for itself, if it isn't there yet.
-///
-/// # Errors
-/// As [`open`]; but a broken one is reported and left alone, since nobody else has its records.
-pub(crate) fn own_repository(path: &Path) -> Result<()> {
-    own_directory(path)?;
-    let failed = |why: git2::Error| {
-        Error::refused(format!(
-            "the repository {} can't be opened: {} (mend it with git fsck, or move it away to start empty)",
-            path.display(),
-            why.message()
-        ))
-    };
-    match Repository::open_bare(path) {
-        Ok(_) => return Ok(()),
-        Err(why) if why.code() == ErrorCode::NotFound && is_empty(path) => {}
-        Err(why) => return Err(failed(why)),
-    }
-    let repo = initialized(path, "main").map_err(failed)?;
-    // There is no second copy, so a power cut must not take a commit back.
-    repo.config().and_then(|mut config| config.set_bool("core.fsyncObjectFiles", true)).map_err(failed)
-}
-
-fn is_empty(path: &Path) -> bool {
-    fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none())
-}
-
-fn initialized(path: &Path, branch: &str) -> std::result::Result<Repository, git2::Error> {
+/// Makes an empty bare repository.
+pub(crate) fn initialized(path: &Path, branch: &str) -> std::result::Result<Repository, git2::Error> {
     let mut options = RepositoryInitOptions::new();
     options.bare(true).no_reinit(true).external_template(false).initial_head(branch);
     Repository::init_opts(path, &options)

@@ -39,7 +39,9 @@
 //! | --- | --- |
 //! | [`settings`] | the table `store.git` |
 //! | `address`, `credentials`, `known_hosts` | where the repository is, who logs in, which ssh servers are trusted |
-//! | `clone` | the bare clone, a cache that may be removed at any time, and the repository of a host that has none |
+//! | `clone` | the bare clone, a cache that may be removed at any time |
+//! | `own` | the repository of a host that has no `repo`, and the packing of its history |
+//! | `upkeep`, `wear` | keeping both from growing for ever |
 //! | `remote` | connect, list, fetch |
 //! | `tree` | which entries of `endpoints/` are records |
 //! | `push`, `path_push` | the commit, and the compare-and-swap at a server or in a directory |
@@ -56,6 +58,7 @@ mod errors;
 mod known_hosts;
 mod libgit2;
 mod memory;
+mod own;
 mod path_push;
 mod push;
 mod remote;
@@ -63,6 +66,8 @@ mod revision;
 pub mod settings;
 mod store;
 mod tree;
+mod upkeep;
+mod wear;
 
 use std::sync::Arc;
 

@@ -14,6 +14,8 @@ use crate::{
 pub(crate) struct Memory {
     /// The branch that holds the records.
     pub(crate) branch: Option<String>,
+    /// Nothing was written since the size of what is on the disk was looked at.
+    pub(crate) is_tidy: bool,
     endpoints: Option<(Option<Oid>, Arc<Endpoints>)>,
     told_absent: bool,
 }

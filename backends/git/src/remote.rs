@@ -51,10 +51,6 @@ impl Server {
         talk: impl FnOnce(&mut RemoteConnection<'_, '_, '_>) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         let refusal = Refusal::default();
-        if let Route::Path(path) = &self.address.route {
-            // libgit2's transport for paths forgets why it couldn't open the repository.
-            Repository::open(path).map_err(|why| from_server(&self.address, why))?;
-        }
         let mut remote =
             repo.remote_anonymous(&self.address.url).map_err(|why| from_server(&self.address, why))?;
         let callbacks = self.callbacks(&refusal);
@@ -115,25 +111,44 @@ impl Server {
         look: &Look,
     ) -> Result<(), Failure> {
         let Some(tip) = look.tip else { return Ok(()) };
-        if repo.find_commit(tip).is_err() {
-            let refusal = Refusal::default();
-            let mut options = FetchOptions::new();
-            options
-                .remote_callbacks(self.callbacks(&refusal))
-                .follow_redirects(RemoteRedirect::None)
-                .download_tags(AutotagOption::None)
-                .update_fetchhead(false);
-            let refspec = format!("+refs/heads/{0}:{1}", look.branch, tracking(&look.branch));
-            connection.remote().fetch(&[refspec], Some(&mut options), None).map_err(|why| {
-                match refusal.borrow_mut().take() {
-                    Some(sentence) => Failure::Store(Error::refused(sentence)),
-                    None => while_talking(&self.address, why),
-                }
-            })?;
-            tracing::debug!(branch = look.branch, %tip, "fetched the branch");
-            return Ok(());
+        if repo.find_commit(tip).is_ok() {
+            return remember(repo, &look.branch, tip);
         }
-        remember(repo, &look.branch, tip)
+        // A new clone begins with the newest commit, and what came before it is the server's to keep. Later the commits in
+        // between are wanted: they tell that the branch went on and was not rewritten.
+        let is_new = repo.refname_to_id(&tracking(&look.branch)).is_err();
+        let depth = i32::from(is_new && !matches!(self.address.route, Route::Path(_)));
+        match self.download(connection, look, depth) {
+            Err(Failure::Store(why)) if depth > 0 && why.to_string().contains(NO_SHALLOW) => {
+                self.download(connection, look, 0)?;
+            }
+            ended => ended?,
+        }
+        tracing::debug!(branch = look.branch, %tip, "fetched the branch");
+        Ok(())
+    }
+
+    /// Fetches the branch, with so many commits of its history; 0 fetches what the clone lacks.
+    fn download(
+        &self,
+        connection: &mut RemoteConnection<'_, '_, '_>,
+        look: &Look,
+        depth: i32,
+    ) -> Result<(), Failure> {
+        let refusal = Refusal::default();
+        let mut options = FetchOptions::new();
+        options
+            .remote_callbacks(self.callbacks(&refusal))
+            .follow_redirects(RemoteRedirect::None)
+            .download_tags(AutotagOption::None)
+            .update_fetchhead(false)
+            .depth(depth);
+        let refspec = format!("+refs/heads/{0}:{1}", look.branch, tracking(&look.branch));
+        let ended = connection.remote().fetch(&[refspec], Some(&mut options), None);
+        ended.map_err(|why| match refusal.borrow_mut().take() {
+            Some(sentence) => Failure::Store(Error::refused(sentence)),
+            None => while_talking(&self.address, why),
+        })
     }
 
     /// Makes the callbacks that log in and that check the server's ssh key.
@@ -179,6 +194,9 @@ impl Server {
         }
     }
 }
+
+/// What libgit2 says where a server can't leave history out.
+const NO_SHALLOW: &str = "server doesn't support shallow";
 
 /// Keeps a commit of the branch from being forgotten, and tells the next fetch what is here.
 pub(crate) fn remember(repo: &Repository, branch: &str, tip: Oid) -> Result<(), Failure> {

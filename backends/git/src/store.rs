@@ -1,16 +1,10 @@
 //! The store itself: the three methods of the contract over a clone and its server.
 
-use std::{
-    fmt,
-    hash::{DefaultHasher, Hash as _, Hasher as _},
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
-};
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
-use git2::{Oid, Repository};
+use git2::{Oid, RemoteConnection, Repository};
 use ipvland_store::{
     Batch, Delta, EndpointStore, Error, Nudge, OpenContext, Result, Revision, Snapshot, Writer,
 };
@@ -24,11 +18,12 @@ use crate::{
     known_hosts::KnownHosts,
     libgit2,
     memory::Memory,
-    push,
+    own, push,
     push::Pushed,
     remote::{Look, Server, remember},
     revision::{parse, revision, short},
     settings::Settings,
+    upkeep,
 };
 
 /// Endpoint records in the folder `endpoints/` of a branch of a Git repository.
@@ -42,8 +37,8 @@ struct Inner {
     server: Server,
     clone: PathBuf,
     writer: Writer,
-    /// A number that hosts differ in.
-    spread: u64,
+    /// The repository, where it is this host's own.
+    own: Option<PathBuf>,
     limit: Duration,
     /// One call at a time works on the clone.
     memory: Arc<Mutex<Memory>>,
@@ -63,12 +58,15 @@ impl GitStore {
             libgit2::trust(ca_file)?;
         }
         clone::own_directory(&context.state_dir)?;
-        let (address, user) = match &settings.repo {
-            Some(repo) => Address::parse(repo)?,
+        let (address, user, own) = match &settings.repo {
+            Some(repo) => {
+                let (address, user) = Address::parse(repo)?;
+                (address, user, None)
+            }
             None => {
                 let path = context.state_dir.join("repository.git");
-                clone::own_repository(&path)?;
-                (Address::path(path)?, UserInfo::default())
+                own::open(&path)?;
+                (Address::path(path.clone())?, UserInfo::default(), Some(path))
             }
         };
         let login = Login::new(settings, user)?;
@@ -77,7 +75,7 @@ impl GitStore {
         let inner = Inner {
             server: Server { address, login, known_hosts, branch },
             clone,
-            spread: hash(&context.writer.address),
+            own,
             writer: context.writer,
             // A call is a few exchanges, each bounded by the time-out of the socket.
             limit: timeout * 6,
@@ -161,13 +159,8 @@ impl Inner {
         work: impl Fn(&Self, &mut Memory, &Repository) -> Result<T, Failure>,
     ) -> Result<T> {
         let _lock = clone::lock(&self.clone)?;
-        let repo = if clone::is_worn(&self.clone, self.spread) {
-            tracing::debug!(clone = %self.clone.display(), "the clone has many packs and is made again");
-            clone::own_directory(&self.clone)?;
-            clone::remake(&self.clone)?
-        } else {
-            clone::open(&self.clone)?
-        };
+        let repo = upkeep::tidied(&self.clone, &self.server.address, self.own.as_deref(), memory)?;
+        upkeep::reach(&self.server.address, &repo)?;
         let why = match work(self, memory, &repo) {
             Ok(answer) => return Ok(answer),
             Err(Failure::Store(error)) => return Err(error),
@@ -180,6 +173,7 @@ impl Inner {
         drop(repo);
         memory.forget();
         let repo = clone::remake(&self.clone)?;
+        upkeep::reach(&self.server.address, &repo)?;
         work(self, memory, &repo).map_err(|failure| match failure {
             Failure::Store(error) => error,
             Failure::Clone(why) => Error::away(format!(
@@ -195,10 +189,21 @@ impl Inner {
     fn sync(&self, memory: &mut Memory, repo: &Repository) -> Result<Look, Failure> {
         self.server.connect(repo, |connection| {
             let look = self.server.look(connection)?;
-            self.server.fetch(repo, connection, &look)?;
+            self.fetch(memory, repo, connection, &look)?;
             memory.note(&look, &self.server);
             Ok(look)
         })
+    }
+
+    fn fetch(
+        &self,
+        memory: &mut Memory,
+        repo: &Repository,
+        connection: &mut RemoteConnection<'_, '_, '_>,
+        look: &Look,
+    ) -> Result<(), Failure> {
+        memory.is_tidy &= look.tip.is_none_or(|tip| repo.find_commit(tip).is_ok());
+        self.server.fetch(repo, connection, look)
     }
 
     fn commit(
@@ -220,6 +225,7 @@ impl Inner {
             }
         };
         let endpoints = memory.read(repo, base)?;
+        memory.is_tidy = false;
         let shown = &self.server.address.shown;
         let Some(new) = push::write(repo, base, &endpoints, batch, &self.writer, shown)? else {
             let look = self.server.connect(repo, |connection| self.server.look(connection))?;
@@ -294,7 +300,7 @@ impl Inner {
         let look = self.server.connect(repo, |connection| {
             let look = self.server.look(connection)?;
             if look.tip != before {
-                self.server.fetch(repo, connection, &look)?;
+                self.fetch(memory, repo, connection, &look)?;
             }
             memory.note(&look, &self.server);
             Ok(look)
@@ -327,10 +333,4 @@ impl Inner {
         ))
         .into())
     }
-}
-
-fn hash(text: &str) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    text.hash(&mut hasher);
-    hasher.finish()
 }

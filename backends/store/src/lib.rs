@@ -157,6 +157,7 @@
 #![forbid(unsafe_code)]
 
 mod backoff;
+mod contention;
 pub mod error;
 pub mod follow;
 pub mod key;

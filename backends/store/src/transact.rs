@@ -5,17 +5,21 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::debug;
 
-use crate::{Batch, EndpointStore, Error, Remedy, Result, Revision, Snapshot, backoff::Backoff};
+use crate::{
+    Batch, EndpointStore, Error, Remedy, Result, Revision, Snapshot, backoff::Backoff, contention::Contention,
+};
 
 /// How long, and how often, [`transact`] tries.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Retry {
-    /// The longest pause after the first attempt that failed; it doubles with each further one. The pause itself is
-    /// drawn at random between nothing and that (full jitter), so that hosts that collided don't collide again. Where
-    /// an attempt took long, the longest pause is four times that, if that is more: the slower a store, the more of
-    /// its writers overlap.
+    /// The longest pause after the first attempt that found the store away; it doubles with each further one. The pause
+    /// itself is drawn at random between nothing and that (full jitter), so that hosts that failed together don't come
+    /// back together. Where an attempt took long, the longest pause is four times that, if that is more.
+    ///
+    /// After a lost race the pause is drawn likewise, but how long it may be follows from how long the attempt took and
+    /// how much the others wrote meanwhile: the more writers, the wider they spread. It's no less than a 32nd of this.
     pub base: Duration,
-    /// The longest pause of all.
+    /// The longest pause while the store is away; after lost races, a tenth of the longest.
     pub cap: Duration,
     /// No attempt starts later than this after the call; `None` tries for ever.
     pub deadline: Option<Duration>,
@@ -25,6 +29,12 @@ impl Default for Retry {
     fn default() -> Self {
         Self { base: Duration::from_millis(500), cap: Duration::from_secs(12), deadline: None }
     }
+}
+
+impl Retry {
+    /// How many times the cap a pause after lost races may last: hundreds of writers take their time, also where the store
+    /// isn't away and each of them is fast.
+    pub(crate) const CAPS_OF_A_CROWD: u32 = 10;
 }
 
 /// Windows are at least so many times the duration of an attempt.
@@ -52,12 +62,13 @@ where
 {
     let start = Instant::now();
     let mut backoff = Backoff::new(retry.base, retry.cap);
+    let mut contention = Contention::new(retry);
     let mut started_over = false;
     let mut attempt = 0u64;
     loop {
         attempt += 1;
         let began = Instant::now();
-        let error = match attempt_once(store, &mut edit).await {
+        let error = match attempt_once(store, &mut edit, &mut contention).await {
             Outcome::Done(revision) => {
                 debug!(attempt, %revision, "The store has what was asked for");
                 return Ok(revision);
@@ -80,9 +91,15 @@ where
             debug!(attempt, %error, "Trying again at once");
             continue;
         }
-        backoff.widen(began.elapsed().saturating_mul(WINDOW_PER_ATTEMPT));
-        // A pause is cut at the deadline, so that the last attempt is made there and not given away.
-        let pause = left.map_or(Duration::MAX, |left| left).min(backoff.pause());
+        let (took, left) = (began.elapsed(), left.unwrap_or(Duration::MAX));
+        let pause = if error.remedy() == Remedy::RunAgain {
+            // From the window and not from what is left of it, lest a crowd that began together meets at the deadline.
+            contention.lost(took, start.elapsed()).min(left).mul_f64(fastrand::f64())
+        } else {
+            backoff.widen(took.saturating_mul(WINDOW_PER_ATTEMPT));
+            // A pause is cut at the deadline, so that the last attempt is made there and not given away.
+            left.min(backoff.pause())
+        };
         debug!(attempt, %error, pause_ms = pause.as_millis() as u64, "Trying again after a pause");
         tokio::time::sleep(pause).await;
     }
@@ -95,7 +112,7 @@ enum Outcome {
     Store(Error),
 }
 
-async fn attempt_once<S, F>(store: &S, edit: &mut F) -> Outcome
+async fn attempt_once<S, F>(store: &S, edit: &mut F, contention: &mut Contention) -> Outcome
 where
     S: EndpointStore + ?Sized,
     F: FnMut(&Snapshot) -> Result<Option<Batch>> + Send,
@@ -109,7 +126,9 @@ where
         Ok(_) => return Outcome::Done(snapshot.revision),
         Err(error) => return Outcome::Edit(error),
     };
-    match store.commit(&snapshot.revision, batch).await {
+    let base = snapshot.revision.clone();
+    contention.saw(snapshot);
+    match store.commit(&base, batch).await {
         Ok(revision) => Outcome::Done(revision),
         Err(error) => Outcome::Store(error),
     }

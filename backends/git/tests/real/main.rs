@@ -9,10 +9,14 @@
 )]
 
 mod contention;
+mod fleet;
 mod history;
 mod host;
 mod hostile;
 mod http;
 mod path;
 mod registered;
+mod relay;
+mod scale;
 mod ssh;
+mod year;

@@ -173,6 +173,8 @@ async fn a_clone_of_many_packs_is_made_again() {
     for number in 0..1_000 {
         fs::write(packs.join(format!("pack-{number}.idx")), "").unwrap();
     }
+    // It's looked into after something was written, and after a start.
+    let host = Host::try_open(1, json!({ "repo": bare.path }), Arc::clone(&host.state)).unwrap();
     assert_eq!(host.snapshot().await, before);
     assert!(fs::read_dir(packs).unwrap().count() < 10);
 }
