@@ -37,15 +37,38 @@ pub(super) fn make(folder: &Path, user: &str) {
         maker.step(&["req", "-x509", "-days", "2", "-subj", &subject], &["-keyout", &key, "-out", &pem]);
     }
     let here = "subjectAltName=DNS:localhost,IP:127.0.0.1";
-    maker.sign(Shown::Valid.stem(), "localhost", here, "ca", "2");
-    maker.sign(Shown::Expired.stem(), "localhost", here, "ca", "-1");
-    maker.sign(Shown::OtherName.stem(), "etcd.example", "subjectAltName=DNS:etcd.example", "ca", "2");
+    fs::write(folder.join("index"), "").unwrap();
+    fs::write(folder.join("ca.conf"), AUTHORITY).unwrap();
+    maker.sign(Shown::Valid.stem(), "localhost", here, "ca", DAYS);
+    maker.sign(Shown::Expired.stem(), "localhost", here, "ca", PAST);
+    maker.sign(Shown::OtherName.stem(), "etcd.example", "subjectAltName=DNS:etcd.example", "ca", DAYS);
     let client = "extendedKeyUsage=clientAuth";
-    maker.sign("client", "a host of the fleet", client, "ca", "2");
-    maker.sign("user", user, client, "ca", "2");
-    maker.sign("late", "a host of the fleet", client, "ca", "-1");
-    maker.sign("strange", "a host of the fleet", client, "stranger", "2");
+    maker.sign("client", "a host of the fleet", client, "ca", DAYS);
+    maker.sign("user", user, client, "ca", DAYS);
+    maker.sign("late", "a host of the fleet", client, "ca", PAST);
+    maker.sign("strange", "a host of the fleet", client, "stranger", DAYS);
 }
+
+/// How long a certificate is valid that is.
+const DAYS: &[&str] = &["-days", "2"];
+
+/// When a certificate was valid that expired.
+const PAST: &[&str] = &["-startdate", "20200101000000Z", "-enddate", "20200102000000Z"];
+
+/// What openssl ca wants to know; other than openssl x509, it signs for days that are over.
+const AUTHORITY: &str = "\
+[ca]
+default_ca = authority
+[authority]
+new_certs_dir = .
+database = index
+rand_serial = yes
+unique_subject = no
+default_md = sha256
+policy = subject
+[subject]
+commonName = supplied
+";
 
 struct Maker<'a> {
     folder: &'a Path,
@@ -58,7 +81,7 @@ impl Maker<'_> {
         run(Command::new(&self.openssl).current_dir(self.folder).args(first).args(key).args(last));
     }
 
-    fn sign(&self, name: &str, subject: &str, extensions: &str, authority: &str, days: &str) {
+    fn sign(&self, name: &str, subject: &str, extensions: &str, authority: &str, valid: &[&str]) {
         let of = |ending: &str| format!("{name}.{ending}");
         let subject = format!("/CN={subject}");
         self.step(&["req", "-subj", &subject], &["-keyout", &of("key"), "-out", &of("csr")]);
@@ -66,7 +89,8 @@ impl Maker<'_> {
         let (ca, key) = (format!("{authority}.pem"), format!("{authority}.key"));
         run(Command::new(&self.openssl)
             .current_dir(self.folder)
-            .args(["x509", "-req", "-days", days, "-CA", &ca, "-CAkey", &key, "-CAcreateserial"])
+            .args(["ca", "-batch", "-notext", "-config", "ca.conf", "-cert", &ca, "-keyfile", &key])
+            .args(valid)
             .args(["-in", &of("csr"), "-extfile", &of("ext"), "-out", &of("pem")]));
     }
 }
