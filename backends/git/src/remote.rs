@@ -128,6 +128,16 @@ impl Server {
         Ok(())
     }
 
+    /// Downloads all commits of the branch that a new clone left out.
+    pub(crate) fn fetch_history(
+        &self,
+        connection: &mut RemoteConnection<'_, '_, '_>,
+        look: &Look,
+    ) -> Result<(), Failure> {
+        // libgit2's and git's own number for "to the first commit" (`GIT_FETCH_DEPTH_UNSHALLOW`, `INFINITE_DEPTH`).
+        self.download(connection, look, i32::MAX)
+    }
+
     /// Fetches the branch, with so many commits of its history; 0 fetches what the clone lacks.
     fn download(
         &self,

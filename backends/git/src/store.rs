@@ -301,6 +301,10 @@ impl Inner {
             let look = self.server.look(connection)?;
             if look.tip != before {
                 self.fetch(memory, repo, connection, &look)?;
+                // A clone begins with the newest commit, and another's revision may be from before it.
+                if before.is_some_and(|before| repo.find_commit(before).is_err()) && repo.is_shallow() {
+                    self.server.fetch_history(connection, &look)?;
+                }
             }
             memory.note(&look, &self.server);
             Ok(look)
