@@ -70,15 +70,26 @@ impl Stage for Directory {
         Ok(())
     }
 
-    /// An operator removes the machinery and copies that of an empty store there.
+    /// An operator takes the history away, while no host writes, and lets the directory be another store.
     async fn lose_history(&self) -> Staged {
         let machinery = self.path().join(".ipvland");
-        fs::remove_dir_all(machinery.join("log")).unwrap();
-        fs::remove_file(machinery.join("generation")).unwrap();
-        let format = fs::read_to_string(machinery.join("format")).unwrap();
-        let mut format: serde_json::Value = serde_json::from_str(&format).unwrap();
-        format["id"] = "0123456789abcdef".into();
-        fs::write(machinery.join("format"), format.to_string()).unwrap();
+        let lock = machinery.join("lock");
+        tokio::task::spawn_blocking(move || {
+            let Ok(lock) = fs::File::options().write(true).open(lock) else { return };
+            lock.lock().unwrap();
+            // Where nothing was written yet, there is no history to lose.
+            let Ok(format) = fs::read_to_string(machinery.join("format")) else { return };
+            for entry in fs::read_dir(machinery.join("log")).into_iter().flatten() {
+                fs::remove_file(entry.unwrap().path()).unwrap();
+            }
+            _ = fs::remove_file(machinery.join("generation"));
+            let mut format: serde_json::Value = serde_json::from_str(&format).unwrap();
+            format["id"] = format!("{:016x}", fastrand::u64(..)).into();
+            fs::write(machinery.join("format.new"), format.to_string()).unwrap();
+            fs::rename(machinery.join("format.new"), machinery.join("format")).unwrap();
+        })
+        .await
+        .unwrap();
         Ok(())
     }
 

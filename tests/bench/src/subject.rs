@@ -33,6 +33,8 @@ enum Server {
     Filesystem(TempDir),
 }
 
+type Start = fn() -> Server;
+
 /// One store of a server: a repository, a prefix, a directory.
 pub(crate) struct Place {
     /// The kind, as in a config file.
@@ -46,7 +48,7 @@ pub(crate) struct Place {
 
 /// Starts the servers of the stores that are asked for, or of all.
 pub(crate) fn all(only: &[String]) -> Vec<Subject> {
-    let kinds: [(&str, fn() -> Server); 5] = [
+    let kinds: [(&str, Start); 5] = [
         ("memory", || Server::Memory),
         ("filesystem", || Server::Filesystem(tempfile::tempdir().expect("a directory"))),
         ("etcd", || Server::Etcd(Cluster::three())),

@@ -115,7 +115,14 @@ async fn play_on(
         trouble.spawn(async move { disturbance::lose_histories(&*stage, rng, &ledger).await });
     }
     let mut done = all(hosts).await?;
-    trouble.shutdown().await;
+    trouble.abort_all();
+    while let Some(ended) = trouble.join_next().await {
+        if let Err(error) = ended
+            && error.is_panic()
+        {
+            return Err(format!("the stage panicked: {error}"));
+        }
+    }
     ways.iter().for_each(|way| way.calm());
     ledger.note("all trouble is over");
 
