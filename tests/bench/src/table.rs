@@ -15,7 +15,7 @@ pub(crate) struct Table {
 impl Table {
     /// Begins a table, and prints its head: what is timed, and the words over the columns.
     pub(crate) fn begin(name: &'static str, about: &str, head: &str) -> Self {
-        say(&format!("\n{name}: {about}\n{:<12} {:>8}  {head}", "store", "size"));
+        say(&format!("\n{name}: {about}\n{:<16} {:>7}  {head}", "store", "size"));
         Self { name, rows: Vec::new() }
     }
 
@@ -36,7 +36,7 @@ impl Table {
 
     /// Adds a line of another shape.
     pub(crate) fn line(&mut self, store: &str, size: usize, words: &str, row: Value) {
-        say(&format!("{store:<12} {size:>8}  {words}"));
+        say(&format!("{store:<16} {size:>7}  {words}"));
         self.rows.push(row);
     }
 }
