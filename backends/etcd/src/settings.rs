@@ -2,7 +2,7 @@
 
 use std::{fmt, path::PathBuf, time::Duration};
 
-use ipvland_store::{Error, Result, Setting};
+use ipvland_store::{Result, Setting, parse_duration};
 use serde::{
     Deserialize, Deserializer,
     de::{self, SeqAccess, Visitor},
@@ -92,27 +92,8 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 impl Settings {
     pub(crate) fn timeout(&self) -> Result<Duration> {
         let Some(text) = &self.timeout else { return Ok(DEFAULT_TIMEOUT) };
-        parse_duration(text).ok_or_else(|| {
-            Error::refused(format!(
-                "store.etcd.timeout {text:?} is no duration between 100ms and 10m: write \"500ms\", \"5s\" or \"1m\""
-            ))
-        })
+        parse_duration("store.etcd.timeout", text, Duration::from_millis(100)..=Duration::from_secs(600))
     }
-}
-
-/// Parses a whole number and a unit: `ms`, `s` or `m`.
-fn parse_duration(text: &str) -> Option<Duration> {
-    let text = text.trim();
-    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-    let (number, unit) = text.split_at(digits);
-    let scale: u64 = match unit.trim_start() {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        _ => return None,
-    };
-    let milliseconds = number.parse::<u64>().ok()?.checked_mul(scale)?;
-    (100..=600_000).contains(&milliseconds).then(|| Duration::from_millis(milliseconds))
 }
 
 /// Reads a list of texts, or one text with commas, which is what an environment variable can hold.
@@ -149,16 +130,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-
-    #[test]
-    fn reads_durations() {
-        for (text, milliseconds) in [("500ms", 500), ("5s", 5_000), (" 1 m", 60_000)] {
-            assert_eq!(parse_duration(text), Some(Duration::from_millis(milliseconds)), "{text}");
-        }
-        for text in ["", "10", "s", "-1s", "1.5s", "0s", "11m", "9999999999999999999s", "10 sec", "99ms"] {
-            assert_eq!(parse_duration(text), None, "{text}");
-        }
-    }
 
     #[test]
     fn endpoints_are_a_list_or_one_text_with_commas() {

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use ipvland_store::{Error, Result, Setting};
+use ipvland_store::{Error, Result, Setting, parse_duration};
 use serde::Deserialize;
 
 /// The keys of the table, for the registry.
@@ -59,42 +59,13 @@ impl Settings {
 
 fn duration(key: &str, text: Option<&str>, default: Duration) -> Result<Duration> {
     let Some(text) = text else { return Ok(default) };
-    parse_duration(text).ok_or_else(|| {
-        Error::refused(format!(
-            "store.filesystem.{key} {text:?} is no duration between 10ms and 24h: write \"500ms\", \"5s\" or \"2m\""
-        ))
-    })
-}
-
-/// Parses a whole number and a unit: `ms`, `s`, `m` or `h`.
-fn parse_duration(text: &str) -> Option<Duration> {
-    let text = text.trim();
-    let end = text.find(|c: char| !c.is_ascii_digit())?;
-    let (number, unit) = text.split_at(end);
-    let milliseconds = match unit.trim_start() {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => return None,
-    };
-    let total = number.parse::<u64>().ok()?.checked_mul(milliseconds)?;
-    (10..=86_400_000).contains(&total).then(|| Duration::from_millis(total))
+    let bounds = Duration::from_millis(10)..=Duration::from_secs(86_400);
+    parse_duration(&format!("store.filesystem.{key}"), text, bounds)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn reads_durations() {
-        for (text, milliseconds) in [("500ms", 500), ("5s", 5_000), ("2m", 120_000), (" 1 h", 3_600_000)] {
-            assert_eq!(parse_duration(text), Some(Duration::from_millis(milliseconds)), "{text}");
-        }
-        for text in ["", "10", "s", "-1s", "1.5s", "0s", "25h", "9999999999999999999s", "10 sec"] {
-            assert_eq!(parse_duration(text), None, "{text}");
-        }
-    }
 
     #[test]
     fn a_relative_path_is_a_sentence() {

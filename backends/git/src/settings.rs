@@ -2,7 +2,7 @@
 
 use std::{fmt, path::PathBuf, time::Duration};
 
-use ipvland_store::{Error, Result, Setting};
+use ipvland_store::{Error, Result, Setting, parse_duration};
 use serde::Deserialize;
 
 /// The keys of the table, for the registry.
@@ -100,42 +100,12 @@ const DEFAULT_SECONDS: u64 = 10;
 
 fn duration(key: &str, text: Option<&str>) -> Result<Duration> {
     let Some(text) = text else { return Ok(Duration::from_secs(DEFAULT_SECONDS)) };
-    parse_duration(text).ok_or_else(|| {
-        Error::refused(format!(
-            "store.git.{key} {text:?} is no duration between 10ms and 24h: write \"500ms\", \"10s\" or \"2m\""
-        ))
-    })
-}
-
-/// Parses a whole number and a unit: `ms`, `s`, `m` or `h`.
-fn parse_duration(text: &str) -> Option<Duration> {
-    let text = text.trim();
-    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-    let (number, unit) = text.split_at(digits);
-    let scale: u64 = match unit.trim_start() {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => return None,
-    };
-    let milliseconds = number.parse::<u64>().ok()?.checked_mul(scale)?;
-    (10..=86_400_000).contains(&milliseconds).then(|| Duration::from_millis(milliseconds))
+    parse_duration(&format!("store.git.{key}"), text, Duration::from_millis(10)..=Duration::from_secs(86_400))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn reads_durations() {
-        for (text, milliseconds) in [("500ms", 500), ("10s", 10_000), ("2m", 120_000), (" 1 h", 3_600_000)] {
-            assert_eq!(parse_duration(text), Some(Duration::from_millis(milliseconds)), "{text}");
-        }
-        for text in ["", "10", "s", "-1s", "1.5s", "0s", "25h", "9999999999999999999s", "10 sec"] {
-            assert_eq!(parse_duration(text), None, "{text}");
-        }
-    }
 
     #[test]
     fn a_wrong_branch_is_a_sentence() {

@@ -158,6 +158,7 @@
 
 mod backoff;
 mod contention;
+mod duration;
 pub mod error;
 pub mod follow;
 pub mod key;
@@ -175,6 +176,7 @@ mod typed;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 
+pub use duration::parse_duration;
 pub use error::{Error, Remedy, Result};
 pub use follow::Event;
 pub use key::{InvalidKey, Key};
