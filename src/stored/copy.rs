@@ -177,7 +177,7 @@ fn sentence(
     let done = plan.changes.iter().filter(|(key, _)| !raced.contains(*key));
     let (copied, removed): (Vec<_>, Vec<_>) = done.partition(|(_, change)| change.after.is_some());
     let mut words = format!(
-        "{}{} records {would}copied from {from} to {to}, {} the same already, {} kept, {} {would}removed",
+        "{}from {from} to {to}: {} {would}copied, {} the same already, {} kept, {} {would}removed",
         if plan.changes.is_empty() { "nothing to copy: " } else { "" },
         copied.len(),
         plan.same,

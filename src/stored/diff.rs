@@ -106,7 +106,7 @@ impl Difference {
         let (same, different, from, to) = counts;
         let _ = writeln!(
             text,
-            "{same} records are the same, {different} differ, {from} are only in --from, {to} only in --to"
+            "the same: {same}, different: {different}, only in --from: {from}, only in --to: {to}"
         );
         text
     }

@@ -28,9 +28,9 @@ pub(crate) fn to_directory(store: &Opened, snapshot: &Snapshot, dir: &Path) -> R
         file.and_then(|mut file| file.write_all(bytes)).map_err(failed)?;
     }
     let mut words = format!(
-        "{} records of {store}, revision {}, are in {shown}",
-        snapshot.records.len(),
-        snapshot.revision
+        "all of {store} at revision {} is in {shown}, records: {}",
+        snapshot.revision,
+        snapshot.records.len()
     );
     for stray in &snapshot.strays {
         words.push_str(&format!("\nnot a record: {} ({})", stray.name, stray.reason));

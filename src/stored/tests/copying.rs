@@ -10,24 +10,21 @@ async fn a_copy_is_whole_and_a_second_has_nothing_to_do() {
     let two = Two::new().await;
     two.from.plant(b".gitkeep", "");
     let dry = two.copy(Order { dry_run: true, ..PLAIN }).await;
-    assert!(dry.0.starts_with("3 records would be copied from git (/git) to etcd (/etcd), "), "{}", dry.0);
+    assert!(dry.0.starts_with("from git (/git) to etcd (/etcd): 3 would be copied, "), "{}", dry.0);
     assert_eq!(dry.2, ["add     10.1.1.48.json", "add     10.1.1.51.json", "add     10.1.1.52.json"]);
     assert!(records(&two.to).await.is_empty());
 
     let (words, complete, _) = two.copy(PLAIN).await;
     assert_eq!(
         words,
-        "3 records copied from git (/git) to etcd (/etcd), 0 the same already, 0 kept, 0 removed; not copied, as no \
+        "from git (/git) to etcd (/etcd): 3 copied, 0 the same already, 0 kept, 0 removed; not copied, as no \
          records: .gitkeep"
     );
     assert!(complete);
     assert_eq!(records(&two.to).await, records(&two.from).await);
     let revision = two.to.snapshot().await.unwrap().revision;
     let (words, complete, lines) = two.copy(PLAIN).await;
-    assert!(
-        words.starts_with("nothing to copy: 0 records copied") && words.contains("3 the same"),
-        "{words}"
-    );
+    assert!(words.starts_with("nothing to copy: from ") && words.contains("3 the same"), "{words}");
     assert!(complete && lines.is_empty());
     assert_eq!(two.to.snapshot().await.unwrap().revision, revision);
 }
@@ -43,9 +40,7 @@ async fn during_a_swap_each_hosts_newest_record_wins_on_both_sides() {
     change(&two.to, "10.1.1.60", Some(record("10.1.1.60", ID, "10.1.60.0/24"))).await;
     let (words, complete, lines) = two.copy(PLAIN).await;
     assert!(
-        words.contains("1 records copied")
-            && words.contains("1 kept")
-            && words.contains("1 only in the target"),
+        words.contains(": 1 copied") && words.contains("1 kept") && words.contains("1 only in the target"),
         "{words}"
     );
     assert!(
@@ -56,7 +51,7 @@ async fn during_a_swap_each_hosts_newest_record_wins_on_both_sides() {
     assert_eq!((&target[&key(A)], &target[&key(B)]), (&a, &b));
     // And for the hosts that haven't moved, the other way round.
     let words = two.copy_back().await;
-    assert!(words.starts_with("2 records copied from etcd"), "{words}");
+    assert!(words.contains(": 2 copied"), "{words}");
     assert_eq!(records(&two.from).await, records(&two.to).await);
     assert!(two.copy(PLAIN).await.0.starts_with("nothing to copy"));
 }
@@ -68,7 +63,7 @@ async fn without_a_memory_of_the_last_copy_the_target_wins_unless_forced() {
     change(&two.to, A, Some(moved.clone())).await;
     change(&two.to, B, Some(other.clone())).await;
     let (words, _, lines) = two.copy(PLAIN).await;
-    assert!(words.contains("1 records copied") && words.contains("2 kept"), "{words}");
+    assert!(words.contains(": 1 copied") && words.contains("2 kept"), "{words}");
     assert!(
         lines[0].contains(Kept::Unknown.words()) && lines[1].contains(Kept::OtherMachine.words()),
         "{lines:?}"
@@ -76,7 +71,7 @@ async fn without_a_memory_of_the_last_copy_the_target_wins_unless_forced() {
     let target = records(&two.to).await;
     assert_eq!((&target[&key(A)], &target[&key(B)]), (&moved, &other));
     let (words, _, lines) = two.copy(FORCE).await;
-    assert!(words.contains("2 records copied") && lines.is_empty(), "{words} {lines:?}");
+    assert!(words.contains(": 2 copied") && lines.is_empty(), "{words} {lines:?}");
     assert_eq!(records(&two.to).await, records(&two.from).await);
 }
 
@@ -118,7 +113,7 @@ async fn a_host_that_left_the_target_stays_out_and_a_target_that_was_emptied_is_
     assert!(two.copy(PLAIN).await.2[0].contains(Kept::Both.words()));
     change(&two.to, B, None).await;
     change(&two.to, C, None).await;
-    assert!(two.copy(PLAIN).await.0.starts_with("3 records copied"));
+    assert!(two.copy(PLAIN).await.0.contains(": 3 copied"));
 }
 
 #[tokio::test]
@@ -144,7 +139,7 @@ async fn a_large_fleet_goes_in_batches_that_every_store_takes() {
         two.from.plant(key.as_str().as_bytes(), bytes.clone());
     }
     let (words, complete, lines) = two.copy(PLAIN).await;
-    assert!(words.starts_with("350 records copied") && complete, "{words}");
+    assert!(words.contains(": 350 copied") && complete, "{words}");
     assert_eq!(lines.len(), batches.len() - 1, "{lines:?}");
     assert_eq!(records(&two.to).await, source);
 }

@@ -31,10 +31,7 @@ async fn a_listing_judges_and_a_difference_shows_lines() {
     let text = difference.to_text();
     assert!(text.contains("only in --from: 10.1.1.52.json\nonly in --to: 10.1.1.53.json\n"), "{text}");
     assert!(text.contains("\n-        \"10.1.51.0/24\"\n+        \"10.1.48.0/25\"\n"), "{text}");
-    assert!(
-        text.ends_with("1 records are the same, 1 differ, 1 are only in --from, 1 only in --to\n"),
-        "{text}"
-    );
+    assert!(text.ends_with("the same: 1, different: 1, only in --from: 1, only in --to: 1\n"), "{text}");
     assert!(!difference.is_none() && differ((&from, &a), (&to, &a)).is_none());
 
     let document = to_json(&to, &b);
@@ -43,7 +40,9 @@ async fn a_listing_judges_and_a_difference_shows_lines() {
     let dir = state.join("out");
     let words = to_directory(&to, &b, &dir).unwrap();
     assert!(
-        words.starts_with("3 records of etcd (/etcd), revision ") && words.contains("not a record: .."),
+        words.starts_with("all of etcd (/etcd) at revision ")
+            && words.contains(", records: 3")
+            && words.contains("not a record: .."),
         "{words}"
     );
     assert_eq!(std::fs::read(dir.join("10.1.1.53.json")).unwrap(), b"{ \x1b");
