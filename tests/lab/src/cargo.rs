@@ -115,7 +115,7 @@ pub(crate) fn checked(arguments: &[&str]) -> Outcome<String> {
         .output()
         .or_fail("starting cargo")?;
     let text =
-        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        format!("{}{}", String::from_utf8_lossy(&output.stderr), String::from_utf8_lossy(&output.stdout));
     if output.status.success() {
         return Ok(text);
     }
