@@ -60,7 +60,9 @@ pub fn load(sources: &Sources, registry: &Registry) -> Result<Loaded, ConfigErro
     let mut warnings = Vec::new();
     let mut layers: Vec<Layer> = Vec::new();
     for key in &KEYS {
-        layers.extend(key.default.map(|value| Layer::one("default", &key.path(), Value::from(value))));
+        let Some(text) = key.default.map(Value::from) else { continue };
+        let value = key.form.read(&text, true).unwrap_or(text);
+        layers.push(Layer::one("default", &key.path(), value));
     }
     if let Some(path) = layer::find(sources.file.as_deref())? {
         let (file, open) = layer::read(&path)?;
@@ -179,19 +181,27 @@ fn build(merged: &Figment, registry: &Registry) -> Result<Config, ConfigError> {
     registry
         .check(&kind, &table)
         .map_err(|error| store_error(merged, &kind, registry, &error.to_string()))?;
+    let network = NetworkConfig {
+        mode: required(merged, "network.mode")?,
+        flag: required(merged, "network.flag")?,
+        subnet: optional::<Vec<IpNet>>(merged, "network.subnet")?.unwrap_or_default(),
+        gateway: optional::<IpAddr>(merged, "network.gateway")?,
+        mtu: optional(merged, "network.mtu")?,
+        pool: optional::<Vec<IpNet>>(merged, "network.pool")?.unwrap_or_default(),
+        prefix_length: required(merged, "network.prefix_length")?,
+        prefix_length6: required(merged, "network.prefix_length6")?,
+        block_length: required(merged, "network.block_length")?,
+        block_length6: required(merged, "network.block_length6")?,
+        reserved: optional::<Vec<IpNet>>(merged, "network.reserved")?.unwrap_or_default(),
+    };
+    check_pools(merged, &network)?;
     Ok(Config {
         host: HostConfig {
             interface: optional(merged, "host.interface")?,
             address: optional::<IpAddr>(merged, "host.address")?,
             name: optional(merged, "host.name")?,
         },
-        network: NetworkConfig {
-            mode: required(merged, "network.mode")?,
-            flag: required(merged, "network.flag")?,
-            subnet: optional::<Vec<IpNet>>(merged, "network.subnet")?.unwrap_or_default(),
-            gateway: optional::<IpAddr>(merged, "network.gateway")?,
-            mtu: optional(merged, "network.mtu")?,
-        },
+        network,
         store: StoreConfig { kind, table },
         daemon: DaemonConfig {
             state_dir: required(merged, "daemon.state_dir")?,
@@ -202,6 +212,18 @@ fn build(merged: &Figment, registry: &Registry) -> Result<Config, ConfigError> {
             json: required::<String>(merged, "log.format")? == "json",
         },
     })
+}
+
+/// Checks that a prefix of the wanted length fits into each pool.
+fn check_pools(merged: &Figment, network: &NetworkConfig) -> Result<(), ConfigError> {
+    let small = network.pool.iter().find(|pool| pool.prefix_len() > network.prefix_length_in(**pool));
+    let Some(pool) = small else { return Ok(()) };
+    let length = network.prefix_length_in(*pool);
+    let key = if pool.addr().is_ipv4() { "network.prefix_length" } else { "network.prefix_length6" };
+    let problem = format!(
+        "holds {pool}, which is smaller than one prefix of length {length}: name a larger pool, or raise {key}"
+    );
+    Err(wrong(&origin_of(merged, "network.pool"), "network.pool", problem))
 }
 
 fn optional<T: DeserializeOwned>(merged: &Figment, key: &str) -> Result<Option<T>, ConfigError> {

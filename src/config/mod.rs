@@ -69,6 +69,49 @@ pub struct NetworkConfig {
     pub gateway: Option<IpAddr>,
     /// The MTU in bytes; by default the parent's.
     pub mtu: Option<u32>,
+    /// Where this host leases its prefixes from, one a family that is named here and that `subnet` gives none of.
+    pub pool: Vec<IpNet>,
+    /// How long, in bits, a leased IPv4 prefix is; 24 by default.
+    pub prefix_length: u8,
+    /// How long, in bits, a leased IPv6 prefix is; 64 by default.
+    pub prefix_length6: u8,
+    /// How long, in bits, a block is that hosts lease of an IPv4 subnet they share; 28 by default.
+    pub block_length: u8,
+    /// How long, in bits, a block is that hosts lease of an IPv6 subnet they share; 112 by default.
+    pub block_length6: u8,
+    /// Addresses that are never leased nor given to a container.
+    pub reserved: Vec<IpNet>,
+}
+
+impl Default for NetworkConfig {
+    fn default() -> Self {
+        Self {
+            mode: Mode::L2,
+            flag: Flag::Bridge,
+            subnet: Vec::new(),
+            gateway: None,
+            mtu: None,
+            pool: Vec::new(),
+            prefix_length: 24,
+            prefix_length6: 64,
+            block_length: 28,
+            block_length6: 112,
+            reserved: Vec::new(),
+        }
+    }
+}
+
+impl NetworkConfig {
+    /// Returns how long a leased prefix is in a pool.
+    pub fn prefix_length_in(&self, pool: IpNet) -> u8 {
+        if pool.addr().is_ipv4() { self.prefix_length } else { self.prefix_length6 }
+    }
+
+    /// Returns how long a leased block of a shared subnet is; a subnet that is smaller is one block.
+    pub fn block_length_in(&self, subnet: IpNet) -> u8 {
+        let length = if subnet.addr().is_ipv4() { self.block_length } else { self.block_length6 };
+        length.max(subnet.prefix_len())
+    }
 }
 
 /// The table `[store]`.

@@ -44,6 +44,10 @@ pub(super) enum Form {
     Subnets,
     /// An MTU in bytes.
     Mtu,
+    /// A number of bits from the first to the last: the length of a prefix.
+    Length(u8, u8),
+    /// An address or a subnet, or a list of them.
+    Addresses,
     /// The kind of a store; which ones there are is the registry's to say.
     StoreKind,
     /// An absolute path.
@@ -66,7 +70,7 @@ const fn with_default(table: &'static str, name: &'static str, form: Form, defau
 pub(super) const TABLES: [&str; 5] = ["host", "network", "store", "daemon", "log"];
 
 /// The keys, in order.
-pub(super) const KEYS: [Key; 13] = [
+pub(super) const KEYS: [Key; 19] = [
     key("host", "interface", Form::Interface, "the interface that the default route leaves by"),
     key("host", "address", Form::Address, "the interface's first global address"),
     key("host", "name", Form::HostName, "the hostname"),
@@ -75,6 +79,12 @@ pub(super) const KEYS: [Key; 13] = [
     key("network", "subnet", Form::Subnets, "nothing is published at start"),
     key("network", "gateway", Form::Address, "the first address of a subnet, as Docker picks it"),
     key("network", "mtu", Form::Mtu, "the parent's"),
+    key("network", "pool", Form::Subnets, "nothing is leased"),
+    with_default("network", "prefix_length", Form::Length(8, 31), "24"),
+    with_default("network", "prefix_length6", Form::Length(16, 127), "64"),
+    with_default("network", "block_length", Form::Length(8, 32), "28"),
+    with_default("network", "block_length6", Form::Length(64, 128), "112"),
+    key("network", "reserved", Form::Addresses, "nothing but gateways and the hosts' own addresses"),
     with_default("store", "kind", Form::StoreKind, "git"),
     with_default("daemon", "state_dir", Form::Directory, "/var/lib/ipvland"),
     with_default("daemon", "socket", Form::Socket, "/run/docker/plugins/ipvland.sock"),
@@ -96,8 +106,13 @@ impl Form {
     /// The rest of a sentence that begins with the key.
     pub(super) fn read(self, value: &Value, text: bool) -> Result<Value, String> {
         match self {
-            Self::Mtu => read_mtu(value, text),
-            Self::Subnets => read_subnets(value, text),
+            Self::Mtu => {
+                // An IPv4 link carries at least 68 bytes (RFC 791); the length field of IP ends at 65535.
+                self.read_number(value, text, 68, 65_535)
+            }
+            Self::Length(least, most) => self.read_number(value, text, least.into(), most.into()),
+            Self::Subnets => read_subnets(self, value, text, subnet::parse),
+            Self::Addresses => read_subnets(self, value, text, subnet::parse_part),
             _ => {
                 let wanted = self.wanted();
                 let Some(word) = value.as_str() else {
@@ -116,6 +131,8 @@ impl Form {
             Self::Choice(words) => format!("one of {}", words.join(", ")),
             Self::Subnets => "a subnet such as \"10.1.48.0/24\", or a list of them".into(),
             Self::Mtu => "a whole number of bytes from 68 to 65535".into(),
+            Self::Length(least, most) => format!("a whole number of bits from {least} to {most}"),
+            Self::Addresses => "an address such as \"10.1.1.1\", a subnet, or a list of them".into(),
             Self::StoreKind => "the kind of a store, such as \"git\"".into(),
             Self::Directory => "an absolute path".into(),
             Self::Socket => "a name under /run/docker/plugins, or an absolute path".into(),
@@ -140,9 +157,20 @@ impl Form {
             }
             Self::Socket => false,
             Self::Filter => logging::parse_filter(word).is_some(),
-            Self::StoreKind | Self::Subnets | Self::Mtu => true,
+            Self::StoreKind | Self::Subnets | Self::Addresses | Self::Mtu | Self::Length(..) => true,
         };
         if fits { Ok(word.to_owned()) } else { Err(self.refuse(word)) }
+    }
+
+    fn read_number(self, value: &Value, text: bool, least: i128, most: i128) -> Result<Value, String> {
+        let number = match value {
+            Value::String(_, word) if text => word.trim().parse::<i128>().ok(),
+            value => whole(value),
+        };
+        match number.filter(|number| (least..=most).contains(number)).map(u32::try_from) {
+            Some(Ok(number)) => Ok(Value::from(number)),
+            _ => Err(format!("must be {}, not {}", self.wanted(), spell(value))),
+        }
     }
 
     fn refuse(self, word: &str) -> String {
@@ -156,20 +184,13 @@ fn read_address(word: &str) -> Option<String> {
     usable.then(|| address.to_string())
 }
 
-fn read_mtu(value: &Value, text: bool) -> Result<Value, String> {
-    let number = match value {
-        Value::String(_, word) if text => word.trim().parse::<i128>().ok(),
-        value => whole(value),
-    };
-    match number {
-        // An IPv4 link carries at least 68 bytes (RFC 791); the length field of IP ends at 65535.
-        Some(mtu @ 68..=65_535) => Ok(Value::from(mtu as u32)),
-        _ => Err(format!("must be {}, not {}", Form::Mtu.wanted(), spell(value))),
-    }
-}
-
-fn read_subnets(value: &Value, text: bool) -> Result<Value, String> {
-    let wrong = || format!("must be {}, not {}", Form::Subnets.wanted(), spell(value));
+fn read_subnets(
+    form: Form,
+    value: &Value,
+    text: bool,
+    parse: fn(&str) -> Result<IpNet, String>,
+) -> Result<Value, String> {
+    let wrong = || format!("must be {}, not {}", form.wanted(), spell(value));
     let words: Vec<&str> = match value {
         Value::String(_, word) if text => {
             word.split(',').map(str::trim).filter(|word| !word.is_empty()).collect()
@@ -182,7 +203,7 @@ fn read_subnets(value: &Value, text: bool) -> Result<Value, String> {
     };
     let mut subnets: Vec<IpNet> = Vec::new();
     for word in words {
-        let subnet = subnet::parse(word)?;
+        let subnet = parse(word)?;
         if let Some(other) = subnets.iter().find(|other| other.contains(&subnet) || subnet.contains(*other)) {
             return Err(format!("names {subnet}, which overlaps {other}: name each address once"));
         }

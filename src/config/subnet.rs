@@ -24,6 +24,25 @@ pub(super) fn parse(word: &str) -> Result<IpNet, String> {
     }
 }
 
+/// Parses an address or a subnet that is to be kept free; an address alone is a subnet of one.
+///
+/// # Errors
+/// The rest of a sentence that begins with the key.
+pub(super) fn parse_part(word: &str) -> Result<IpNet, String> {
+    if let Ok(address) = word.parse::<IpAddr>() {
+        return Ok(IpNet::from(address));
+    }
+    match word.parse::<IpNet>() {
+        Ok(subnet) if subnet.trunc() == subnet => Ok(subnet),
+        Ok(subnet) => {
+            Err(format!("{word:?} has host bits: write \"{}\", or the address alone", subnet.trunc()))
+        }
+        Err(_) => {
+            Err(format!("must be an address such as \"10.1.1.1\", a subnet, or a list of them, not {word:?}"))
+        }
+    }
+}
+
 /// Tells what a subnet is that no host may route to itself.
 fn why_not(subnet: IpNet) -> Option<&'static str> {
     let special = [

@@ -236,13 +236,7 @@ mod tests {
 
     fn settings() -> Settings {
         Settings {
-            defaults: NetworkConfig {
-                mode: Mode::L2,
-                flag: Flag::Bridge,
-                subnet: vec![],
-                gateway: None,
-                mtu: None,
-            },
+            defaults: NetworkConfig::default(),
             interface: Some("eth2".to_owned()),
             deadline: Duration::from_secs(1),
             patience: Duration::from_secs(1),

@@ -17,7 +17,6 @@ use ipnet::IpNet;
 use ipvland::{
     config::NetworkConfig,
     driver::{self, Announce, Announcement, Control, Driver, Links, Refusal, Settings},
-    kernel::{Flag, Mode},
     network::{Book, Network, Networks},
     status::Board,
 };
@@ -146,8 +145,7 @@ impl Host {
             taken: Some("10.66.0.0/24".parse().unwrap()),
             answer: Mutex::new(Announcement::Published),
         };
-        let defaults =
-            NetworkConfig { mode: Mode::L2, flag: Flag::Bridge, subnet: vec![], gateway: None, mtu: None };
+        let defaults = NetworkConfig::default();
         let mut host = Self {
             state: tempfile::tempdir().unwrap(),
             links: Arc::default(),
