@@ -20,6 +20,7 @@ use crate::{
     fleet::{Fleet, View},
     host::{self, Identity, Surroundings},
     kernel::{Kernel, Mode, netlink::Netlink},
+    lease::{self, Leases},
     network::{Book, Network, Networks},
     publisher::{Announcer, ClaimSource, Outcome, Publisher, State, is_published, withdraw},
     status::{Board, NetworkStatus},
@@ -31,6 +32,9 @@ mod instance;
 
 use control::Orders;
 use instance::Instance;
+
+/// The file of the state directory that holds what this host leases.
+const LEASES: &str = "leases.json";
 
 /// How long `ipvland leave` waits for the store.
 const LEAVE_PATIENCE: Duration = Duration::from_secs(30);
@@ -52,9 +56,10 @@ pub(crate) async fn run(config: Config, registry: Registry) -> Result<(), String
         store = %config.store.kind,
         "ipvland starts"
     );
-    if config.network.mode == Mode::L2 && !config.network.subnet.is_empty() {
+    let own = !config.network.subnet.is_empty() || !config.network.pool.is_empty();
+    if config.network.mode == Mode::L2 && own {
         tracing::warn!(
-            "network.subnet is told to the other hosts, but networks are in mode l2 unless they say otherwise, and the \
+            "network.subnet or a prefix of network.pool is told to the other hosts, but networks are in mode l2 unless they say otherwise, and the \
              containers of those can't be routed to; set network.mode to l3, or give networks `-o ipvlan_mode=l3`"
         );
     }
@@ -71,6 +76,7 @@ pub(crate) async fn run(config: Config, registry: Registry) -> Result<(), String
     let nudge = Nudge::new();
     let store = open_store(&config, &registry, instance.dir(), &identity, address, nudge.clone()).await?;
     let book = Book::open(instance.dir().to_owned()).map_err(|error| error.to_string())?;
+    let leases = open_leases(&config, instance.dir(), &book.networks()).await?;
     let datapath = Datapath::new(Arc::clone(&kernel));
     sweep(&datapath, &book.networks()).await;
 
@@ -95,12 +101,13 @@ pub(crate) async fn run(config: Config, registry: Registry) -> Result<(), String
 
     let outcome = watch::Sender::new(Outcome { claims: None, state: State::Nothing });
     let (leaving, left) = (watch::Sender::new(false), watch::Sender::new(false));
-    let source = ClaimSource {
-        identity: identity.clone(),
-        subnets: config.network.subnet.clone(),
-        networks: book.subscribe(),
+    let source = ClaimSource::new(
+        identity.clone(),
+        config.network.subnet.clone(),
+        book.subscribe(),
         reach,
-    };
+        leases.clone(),
+    );
     let announcer = Announcer {
         source: source.clone(),
         outcome: outcome.subscribe(),
@@ -207,6 +214,7 @@ pub(crate) async fn leave(config: Config, registry: Registry, force: bool) -> Re
     let store = open_store(&config, &registry, instance.dir(), &identity, address, Nudge::new()).await?;
     take_out(store.as_ref(), &identity, address, force).await?;
     instance.forget("published.json");
+    instance.forget(LEASES);
     let routes = syncer::withdraw(&kernel).await.map_err(|error| error.to_string())?;
     Ok(left_words(&identity, routes))
 }
@@ -249,6 +257,20 @@ async fn open_store(
         .open(&config.store.kind, config.store.table.clone(), context)
         .await
         .map_err(|error| error.to_string())
+}
+
+/// Opens the book of leases, wishes for what the config asks for by itself, and gives back what it asks for no more.
+async fn open_leases(config: &Config, state_dir: &Path, networks: &Networks) -> Result<Leases, String> {
+    let leases = Leases::open(state_dir.join(LEASES))?;
+    let start = lease::standing::at_start(&config.network, &leases.held(), networks);
+    for wish in start.wishes {
+        leases.wish(wish);
+    }
+    for prefix in start.idle {
+        tracing::info!(%prefix, "the config has no use for a leased prefix any more: it is given back");
+        leases.give_back(prefix).await?;
+    }
+    Ok(leases)
 }
 
 /// Removes the links that a crash left between our making them and Docker's taking them.

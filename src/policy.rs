@@ -259,11 +259,10 @@ fn family(address: IpAddr) -> &'static str {
     if address.is_ipv4() { "IPv4" } else { "IPv6" }
 }
 
-/// Returns the first record other than `own` that holds a prefix which overlaps one of `claims`, as (claim, its prefix,
-/// its key).
+/// Returns the address space of all records other than `own`: prefixes and leased blocks, hosts in order.
 ///
-/// Prefixes that no host can own don't count: one bad record must not keep a fleet from publishing.
-pub fn overlap(records: &Records, own: Option<&Key>, claims: &[IpNet]) -> Option<(IpNet, IpNet, Key)> {
+/// What no host can own doesn't count: one bad record must not keep a fleet from publishing.
+pub fn taken<'a>(records: &'a Records, own: Option<&Key>) -> Vec<(IpNet, &'a Key, &'a Record)> {
     let own_host = own.and_then(Record::host_of);
     let mut hosts: Vec<(&Key, &Record)> = records
         .iter()
@@ -271,14 +270,20 @@ pub fn overlap(records: &Records, own: Option<&Key>, claims: &[IpNet]) -> Option
         .filter(|(key, record)| Some(*key) != own && Some(record.host) != own_host)
         .collect();
     hosts.sort_by_key(|(key, record)| (record.host, *key));
-    for (key, record) in hosts {
-        for (_, prefix) in record.prefixes().filter(|(_, prefix)| reserved::check_prefix(*prefix).is_ok()) {
-            if let Some(claim) = claims.iter().find(|claim| reserved::touch(claim, &prefix)) {
-                return Some((*claim, prefix, key.clone()));
-            }
-        }
-    }
-    None
+    let space = hosts.into_iter().flat_map(|(key, record)| {
+        let prefixes = record.prefixes().map(|(_, prefix)| prefix);
+        prefixes.chain(record.blocks.iter().copied()).map(move |net| (net, key, record))
+    });
+    space.filter(|(net, ..)| reserved::check_prefix(*net).is_ok()).collect()
+}
+
+/// Returns the first record other than `own` that holds a prefix or block which overlaps one of `claims`, as (claim, what
+/// it holds, its key).
+pub fn overlap(records: &Records, own: Option<&Key>, claims: &[IpNet]) -> Option<(IpNet, IpNet, Key)> {
+    taken(records, own).into_iter().find_map(|(theirs, key, _)| {
+        let claim = claims.iter().find(|claim| reserved::touch(claim, &theirs))?;
+        Some((*claim, theirs, key.clone()))
+    })
 }
 
 /// Says why a prefix can't be any host's own: a default route, loopback, multicast, link-local, or one that touches this

@@ -4,17 +4,25 @@
 //! than it told last. Otherwise the store's word stands: a record that an operator edited by hand is left as it is, and
 //! told in the status.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use ipvland_store::{EndpointStore, Nudge, Remedy, Result, StoreExt as _, transact::Retry};
 use serde::{Deserialize, Serialize};
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
-use crate::{durable, fleet::View, policy::Local, record::Record, status::Board};
+use crate::{
+    durable,
+    fleet::View,
+    lease::{Answer, Ticket, Wishes},
+    policy::Local,
+    record::Record,
+    status::Board,
+};
 
 mod announce;
 mod claims;
 mod edit;
+mod grant;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -23,6 +31,7 @@ pub use announce::Announcer;
 pub(crate) use claims::list;
 pub use claims::{Claims, is_published};
 pub use edit::{Edit, withdraw};
+pub use grant::{Grant, Granted};
 pub use source::ClaimSource;
 
 /// What became of the claims.
@@ -91,8 +100,9 @@ impl Publisher {
     /// Publishes for ever.
     pub async fn run(mut self) {
         let mut settled = Settled::load(self.settled_file.clone(), self.place.clone());
+        let mut denied = Denied::default();
         loop {
-            let pause = self.step(&mut settled).await;
+            let pause = self.step(&mut settled, &mut denied).await;
             tokio::select! {
                 () = self.source.changed() => {}
                 Ok(()) = self.views.changed() => {}
@@ -103,7 +113,7 @@ impl Publisher {
     }
 
     /// Does what there is to do now, and returns how long to wait for news before doing it again.
-    async fn step(&mut self, settled: &mut Settled) -> Duration {
+    async fn step(&mut self, settled: &mut Settled, denied: &mut Denied) -> Duration {
         let claims = self.source.claims();
         let idle = Duration::from_secs(3600);
         if *self.leaving.borrow() {
@@ -115,11 +125,13 @@ impl Publisher {
             return idle;
         };
         let view = self.views.borrow_and_update().clone();
-        if !settled.must_write(&wanted, &view) {
+        let wishes = self.source.wishes.borrow_and_update().clone();
+        let asks = !wishes.is_empty() && !denied.stands(&wishes, &view);
+        if !settled.must_write(&wanted, &view) && !asks {
             self.tell(claims, settled.state(&wanted, &view));
-            return idle;
+            return if wishes.is_empty() { idle } else { REFUSED_PAUSE };
         }
-        if wanted.is_empty() && settled.claims.is_none() && !view.knows(&self.id) {
+        if wanted.is_empty() && !asks && settled.claims.is_none() && !view.knows(&self.id) {
             self.tell(claims, State::Nothing);
             return idle;
         }
@@ -130,51 +142,81 @@ impl Publisher {
         }
         let (mut leaving, mut source) = (self.leaving.clone(), self.source.clone());
         let written = tokio::select! {
-            written = self.write(&wanted) => written,
+            written = self.write(&wanted, &wishes) => written,
             // A commit that is cut off may be done or not: the next one finds out, and who leaves takes it out.
             () = source.differs_from(&wanted) => return Duration::ZERO,
             Ok(_) = leaving.wait_for(|leaving| *leaving) => return Duration::ZERO,
         };
-        let (state, pause) = match written {
-            Ok(()) => {
-                settled.save(wanted.clone(), view.readings);
+        let (claims, state, pause) = match written {
+            Ok(granted) => {
+                settled.save(granted.claims.clone(), view.readings);
                 self.nudge.wake();
-                (settled.state(&wanted, &view), idle)
+                let state = settled.state(&granted.claims, &view);
+                // The view is from before: what it shows next may be room.
+                *denied = Denied { wishes, view: Arc::clone(&view), since: Instant::now() };
+                let pause = self.answer(granted.answers).await;
+                (Some(granted.claims), state, pause.unwrap_or(idle))
             }
             Err(error) => match error.remedy() {
                 Remedy::GiveUp => {
                     tracing::error!("this host's record is not published: {error}");
-                    (State::Refused(error.to_string()), REFUSED_PAUSE)
+                    (claims, State::Refused(error.to_string()), REFUSED_PAUSE)
                 }
                 _ => {
                     tracing::warn!("this host's record is not published yet: {error}");
-                    (State::Pending(error.to_string()), Duration::ZERO)
+                    (claims, State::Pending(error.to_string()), Duration::ZERO)
                 }
             },
         };
+        if let State::Pending(reason) | State::Refused(reason) = &state {
+            self.source.leases.hinder(reason.clone());
+        }
         self.tell(claims, state);
         pause
     }
 
-    async fn write(&self, wanted: &Claims) -> Result<()> {
+    /// Brings answers to those who wished, and returns how long to wait before what was denied is asked for again.
+    async fn answer(&self, answers: BTreeMap<Ticket, Answer>) -> Option<Duration> {
+        let denied: Vec<(Ticket, String)> = answers
+            .iter()
+            .filter_map(|(ticket, answer)| Some((*ticket, answer.as_ref().err()?.clone())))
+            .collect();
+        if let Err(error) = self.source.leases.answer(answers).await {
+            tracing::error!("what was leased can't be used: {error}");
+            return Some(REFUSED_PAUSE);
+        }
+        // What somebody waits for was told to him; what the host itself lacks is for its operator.
+        let open = self.source.leases.wishes().borrow().clone();
+        let lacking = denied.into_iter().find(|(ticket, _)| open.contains_key(ticket)).map(|(_, why)| why);
+        if let Some(why) = &lacking {
+            tracing::warn!("this host has no prefix of its own: {why}");
+        }
+        let pause = lacking.as_ref().map(|_| REFUSED_PAUSE);
+        self.board.update(|status| status.published.lacking = lacking);
+        pause
+    }
+
+    async fn write(&self, wanted: &Claims, wishes: &Wishes) -> Result<Granted> {
         let local = self.local.borrow().clone();
-        let edit = Edit { id: &self.id, claims: wanted, local: &local };
-        let mut written = false;
+        let grant = Grant { id: &self.id, claims: wanted, wishes, local: &local };
+        let mut last = (false, Granted { claims: wanted.clone(), answers: BTreeMap::new() });
         let revision = self
             .store
             .transact(ROUND, |snapshot| {
-                let batch = edit.apply(snapshot)?;
-                written = batch.is_some();
+                let granted = grant.on(snapshot);
+                let batch = Edit { id: &self.id, claims: &granted.claims, local: &local }.apply(snapshot)?;
+                last = (batch.is_some(), granted);
                 Ok(batch)
             })
             .await?;
-        let words = wanted.words();
+        let (written, granted) = last;
+        let words = granted.claims.words();
         if written {
             tracing::info!(%revision, "this host's record is in the store: {words}");
         } else {
             tracing::debug!(%revision, "this host's record is in the store already: {words}");
         }
-        Ok(())
+        Ok(granted)
     }
 
     fn tell(&self, claims: Option<Claims>, state: State) {
@@ -209,6 +251,26 @@ impl Publisher {
             status.published.state = word.to_owned();
             status.published.reason = reason.cloned();
         });
+    }
+}
+
+/// The wishes that were denied last, and what the store showed then: asked again at once, they would be denied again.
+struct Denied {
+    wishes: Wishes,
+    view: Arc<View>,
+    since: Instant,
+}
+
+impl Default for Denied {
+    fn default() -> Self {
+        Self { wishes: Wishes::default(), view: Arc::default(), since: Instant::now() }
+    }
+}
+
+impl Denied {
+    /// Says whether the last answer still stands: nothing new was asked, and the store shows nothing new.
+    fn stands(&self, wishes: &Wishes, view: &View) -> bool {
+        self.wishes == *wishes && self.view.revision == view.revision && self.since.elapsed() < REFUSED_PAUSE
     }
 }
 

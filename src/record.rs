@@ -38,6 +38,8 @@ pub struct Record {
     pub next_hops: Vec<IpAddr>,
     /// The networks and their prefixes.
     pub networks: Vec<RecordNetwork>,
+    /// The blocks of subnets shared with other hosts that this host alone gives addresses from. Nothing is routed for them.
+    pub blocks: Vec<IpNet>,
     /// How packets get to the host.
     pub underlay: Underlay,
     /// What operators add; never interpreted.
@@ -78,6 +80,9 @@ pub const MAX_NETWORKS: usize = 256;
 
 /// The most prefixes in a record, over all its networks.
 pub const MAX_PREFIXES: usize = 1024;
+
+/// The most blocks in a record.
+pub const MAX_BLOCKS: usize = 1024;
 
 /// The longest name, id or kind in a record, in characters.
 pub const MAX_NAME_CHARS: usize = 128;

@@ -47,6 +47,7 @@ impl Orders {
         }
         let host = self.announcer.source.claims().map(|claims| claims.host);
         take_out(self.store.as_ref(), &self.identity, host, force).await?;
+        self.announcer.source.leases.forget().await?;
         // Only now: as long as the others route to this host, it routes to them.
         self.left.send_replace(true);
         self.nudge.wake();

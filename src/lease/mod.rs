@@ -9,10 +9,12 @@
 //! | --- | --- |
 //! | this one | [`Leases`]: what is held, and what is asked for |
 //! | [`free`] | which part of a pool nobody has: pure functions |
+//! | [`standing`] | what the config asks for by itself |
 //! | `file` | what is held, on disk |
 
 mod file;
 pub mod free;
+pub mod standing;
 #[cfg(test)]
 mod tests;
 
@@ -119,21 +121,18 @@ impl Drop for Asking<'_> {
 }
 
 impl Leases {
-    /// Opens the book of leases in the daemon's state directory. `standing` are wishes that last until they are granted.
-    /// It blocks.
+    /// Opens the book of leases in the daemon's state directory. It blocks.
     ///
     /// # Errors
     /// A sentence when the file can't be read: whoever guessed what was leased might give addresses twice.
-    pub fn open(path: PathBuf, standing: impl IntoIterator<Item = Wish>) -> Result<Self, String> {
+    pub fn open(path: PathBuf) -> Result<Self, String> {
         let held = file::read(&path)?;
-        let wishes: BTreeMap<Ticket, Wish> = (0..).zip(standing).collect();
-        let askers = Askers { next: wishes.len() as Ticket, ..Askers::default() };
         Ok(Self(Arc::new(Inner {
             path,
             writing: Mutex::new(()),
             held: watch::Sender::new(Arc::new(held)),
-            wishes: watch::Sender::new(Arc::new(wishes)),
-            askers: Mutex::new(askers),
+            wishes: watch::Sender::default(),
+            askers: Mutex::default(),
         })))
     }
 
@@ -150,6 +149,12 @@ impl Leases {
     /// Returns a receiver that sees the wishes that wait for an answer.
     pub fn wishes(&self) -> watch::Receiver<Wishes> {
         self.0.wishes.subscribe()
+    }
+
+    /// Enters a wish that nobody waits for: it stands until it is granted.
+    pub fn wish(&self, wish: Wish) {
+        let (ticket, _) = self.0.ask(wish);
+        self.0.askers().waiting.remove(&ticket);
     }
 
     /// Asks the fleet, and waits until the store has taken the lease and it is on this host's disk.

@@ -18,7 +18,7 @@ const LONG: Duration = Duration::from_secs(5);
 async fn a_lease_is_on_disk_before_its_asker_hears_of_it() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("leases.json");
-    let leases = Leases::open(path.clone(), []).unwrap();
+    let leases = Leases::open(path.clone()).unwrap();
     let mut wishes = leases.wishes();
     let asker = tokio::spawn({
         let leases = leases.clone();
@@ -28,7 +28,7 @@ async fn a_lease_is_on_disk_before_its_asker_hears_of_it() {
     leases.answer(BTreeMap::from([(0, granted("10.1.3.0/24"))])).await.unwrap();
     assert_eq!(asker.await.unwrap().unwrap(), net("10.1.3.0/24"));
     assert!(leases.wishes().borrow().is_empty());
-    let again = Leases::open(path, []).unwrap();
+    let again = Leases::open(path).unwrap();
     assert_eq!(*again.held(), BTreeMap::from([(net("10.1.3.0/24"), Kind::Prefix)]));
     again.give_back(net("10.1.3.0/24")).await.unwrap();
     assert!(again.held().is_empty());
@@ -37,7 +37,7 @@ async fn a_lease_is_on_disk_before_its_asker_hears_of_it() {
 #[tokio::test(start_paused = true)]
 async fn who_waits_in_vain_is_told_why_and_its_wish_goes() {
     let dir = tempfile::tempdir().unwrap();
-    let leases = Leases::open(dir.path().join("leases.json"), []).unwrap();
+    let leases = Leases::open(dir.path().join("leases.json")).unwrap();
     leases.hinder("the store is away".to_owned());
     let error = leases.lease(wish(), LONG).await.unwrap_err();
     assert_eq!(error, "nothing was leased within 5 s: the store is away");
@@ -47,7 +47,8 @@ async fn who_waits_in_vain_is_told_why_and_its_wish_goes() {
 #[tokio::test]
 async fn a_standing_wish_stays_until_it_is_granted() {
     let dir = tempfile::tempdir().unwrap();
-    let leases = Leases::open(dir.path().join("leases.json"), [wish()]).unwrap();
+    let leases = Leases::open(dir.path().join("leases.json")).unwrap();
+    leases.wish(wish());
     leases.answer(BTreeMap::from([(0, Err("nothing is free".to_owned()))])).await.unwrap();
     assert_eq!(leases.wishes().borrow().len(), 1);
     leases.answer(BTreeMap::from([(0, granted("10.1.3.0/24"))])).await.unwrap();
@@ -59,5 +60,5 @@ fn a_damaged_file_is_no_empty_one() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("leases.json");
     std::fs::write(&path, "{").unwrap();
-    assert!(Leases::open(path, []).unwrap_err().contains("leases.json"));
+    assert!(Leases::open(path).unwrap_err().contains("leases.json"));
 }

@@ -30,6 +30,7 @@ fn record(host: IpAddr, hops: &[IpAddr], prefixes: Vec<IpNet>) -> Record {
         name: String::new(),
         next_hops: hops.to_vec(),
         networks: vec![RecordNetwork { name: "blue".into(), prefixes, unknown: Map::new() }],
+        blocks: Vec::new(),
         underlay: Underlay::Direct,
         meta: Map::new(),
         unknown: Map::new(),

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     host::{Identity, Reach},
+    lease::{Held, Kind, Lease},
     network::{Network, Networks},
     record::{Reason, Record},
 };
@@ -22,19 +23,30 @@ pub struct Claims {
     pub next_hops: Vec<IpAddr>,
     /// The prefixes by network.
     pub networks: BTreeMap<String, Vec<IpNet>>,
+    /// The blocks that it leases of subnets shared with other hosts.
+    #[serde(default)]
+    pub blocks: Vec<IpNet>,
 }
 
-/// The name in the record of the prefixes that the config file gives the host.
+/// The name in the record of the prefixes that the host has by itself: from the config file, or leased.
 const HOST_NETWORK: &str = "host";
 
 impl Claims {
-    /// Puts together what the config file and the networks claim.
+    /// Puts together what the config file, the leases and the networks claim.
     ///
-    /// A pool within a prefix of the config file is covered by it and not told again.
-    pub fn new(identity: &Identity, reach: &Reach, subnets: &[IpNet], networks: &Networks) -> Self {
+    /// A pool within a prefix of the config file or a leased one is covered by it and not told again.
+    pub fn new(
+        identity: &Identity,
+        reach: &Reach,
+        subnets: &[IpNet],
+        held: &Held,
+        networks: &Networks,
+    ) -> Self {
+        let leased = |kind| held.iter().filter(move |(_, held)| **held == kind).map(|(net, _)| *net);
         let mut claimed: BTreeMap<String, Vec<IpNet>> = BTreeMap::new();
+        let subnets: Vec<IpNet> = subnets.iter().copied().chain(leased(Kind::Prefix)).collect();
         if !subnets.is_empty() {
-            claimed.insert(HOST_NETWORK.to_owned(), subnets.to_vec());
+            claimed.insert(HOST_NETWORK.to_owned(), subnets.clone());
         }
         for network in
             networks.values().filter(|network| is_published(network, identity.interface.as_deref()))
@@ -53,12 +65,24 @@ impl Claims {
             name: identity.name.clone(),
             next_hops: reach.next_hops.clone(),
             networks: claimed,
+            blocks: leased(Kind::Block).collect(),
         }
     }
 
-    /// Says whether there is no prefix to tell.
+    /// Adds a lease, as if it had been held already.
+    pub fn add(&mut self, lease: Lease) {
+        let list = match lease.kind {
+            Kind::Prefix => self.networks.entry(HOST_NETWORK.to_owned()).or_default(),
+            Kind::Block => &mut self.blocks,
+        };
+        list.push(lease.net);
+        list.sort();
+        list.dedup();
+    }
+
+    /// Says whether there is neither prefix nor block to tell.
     pub fn is_empty(&self) -> bool {
-        self.networks.is_empty()
+        self.networks.is_empty() && self.blocks.is_empty()
     }
 
     /// Returns every prefix, sorted.
@@ -76,7 +100,10 @@ impl Claims {
             Some(Ok(record)) => {
                 let mut prefixes: Vec<_> = record.prefixes().map(|(_, prefix)| prefix).collect();
                 prefixes.sort();
-                record.host == self.host && record.next_hops == self.next_hops && prefixes == self.prefixes()
+                record.host == self.host
+                    && record.next_hops == self.next_hops
+                    && prefixes == self.prefixes()
+                    && record.blocks == self.blocks
             }
         }
     }
@@ -86,8 +113,15 @@ impl Claims {
         if self.is_empty() {
             return format!("{} publishes nothing", self.name);
         }
-        let prefixes: Vec<_> = self.prefixes().iter().map(ToString::to_string).collect();
-        format!("{} publishes {}", self.name, list(&prefixes))
+        let words = |nets: &[IpNet]| list(&nets.iter().map(ToString::to_string).collect::<Vec<_>>());
+        let prefixes = self.prefixes();
+        match (prefixes.is_empty(), self.blocks.is_empty()) {
+            (_, true) => format!("{} publishes {}", self.name, words(&prefixes)),
+            (true, false) => format!("{} leases {}", self.name, words(&self.blocks)),
+            (false, false) => {
+                format!("{} publishes {} and leases {}", self.name, words(&prefixes), words(&self.blocks))
+            }
+        }
     }
 }
 

@@ -30,10 +30,7 @@ impl Edit<'_> {
     pub fn apply(&self, snapshot: &Snapshot) -> Result<Option<Batch>> {
         let key = Record::key(self.claims.host);
         let records = parse_all(&snapshot.records);
-        let present = match records.get(&key) {
-            Some(Ok(record)) => Some(record.as_ref()),
-            _ => None,
-        };
+        let present = present(&records, &key);
         if let Some(other) = present.and_then(|record| record.id.as_deref()).filter(|other| *other != self.id)
         {
             return Err(Error::refused(format!(
@@ -42,7 +39,7 @@ impl Edit<'_> {
                 self.claims.host
             )));
         }
-        let moved = own_keys(&records, self.id).filter(|own| **own != key).cloned().collect::<Vec<_>>();
+        let moved = moved(&records, self.id, &key);
         self.check(&key, &records, &moved)?;
 
         let before = present
@@ -60,19 +57,22 @@ impl Edit<'_> {
     }
 
     fn check(&self, key: &Key, records: &Records, moved: &[Key]) -> Result<()> {
-        for prefix in self.claims.prefixes() {
-            policy::check_prefix(prefix, self.local)
+        let prefixes = self.claims.prefixes();
+        for prefix in &prefixes {
+            policy::check_prefix(*prefix, self.local)
                 .map_err(|reason| Error::refused(format!("{prefix} can't be published: {reason}")))?;
         }
-        let others: Records = records
-            .iter()
-            .filter(|(other, _)| !moved.contains(other))
-            .map(|(k, r)| (k.clone(), r.clone()))
-            .collect();
-        match policy::overlap(&others, Some(key), &self.claims.prefixes()) {
-            Some((claim, theirs, other)) => Err(Error::refused(format!(
+        let others = others(records, moved);
+        let claimed: Vec<IpNet> = prefixes.iter().chain(&self.claims.blocks).copied().collect();
+        match policy::overlap(&others, Some(key), &claimed) {
+            Some((claim, theirs, other)) if prefixes.contains(&claim) => Err(Error::refused(format!(
                 "{claim} overlaps {theirs}, which {other} publishes; choose another subnet for this host, or withdraw \
                  that one"
+            ))),
+            Some((claim, theirs, other)) => Err(Error::refused(format!(
+                "the block {claim} that this host gave addresses from overlaps {theirs} of {other}, as this host's record \
+                 was out of the store for a while; withdraw that one, or remove this host's containers and run `ipvland \
+                 leave`"
             ))),
             None => Ok(()),
         }
@@ -94,6 +94,7 @@ impl Edit<'_> {
             name: self.claims.name.clone(),
             next_hops: self.claims.next_hops.clone(),
             networks: networks.collect(),
+            blocks: self.claims.blocks.clone(),
             underlay: Underlay::Direct,
             meta: before.map(|before| before.meta.clone()).unwrap_or_default(),
             unknown: before.map(|before| before.unknown.clone()).unwrap_or_default(),
@@ -110,6 +111,9 @@ impl Edit<'_> {
             of.iter().filter(|prefix| !but.contains(prefix)).map(ToString::to_string).collect()
         };
         let (added, taken) = (words(&new, &old), words(&old, &new));
+        let none = Vec::new();
+        let old_blocks = before.map_or(&none, |before| &before.blocks);
+        let (leased, back) = (words(&self.claims.blocks, old_blocks), words(old_blocks, &self.claims.blocks));
         let moved = moved.map(|key| key.as_str().trim_end_matches(".json").to_owned());
         let mut parts = Vec::new();
         if let Some(from) = moved {
@@ -120,6 +124,12 @@ impl Edit<'_> {
         }
         if !taken.is_empty() {
             parts.push(format!("withdraws {}", list(&taken)));
+        }
+        if !leased.is_empty() {
+            parts.push(format!("leases {}", list(&leased)));
+        }
+        if !back.is_empty() {
+            parts.push(format!("gives back {}", list(&back)));
         }
         if parts.is_empty() {
             parts.push("updates its record".to_owned());
@@ -157,6 +167,22 @@ pub fn withdraw(
     }
     let batch = keys.into_iter().fold(Batch::new(format!("{name} leaves")), Batch::remove);
     Ok(Some(batch))
+}
+
+/// Returns the record under a key, if it can be read.
+pub(super) fn present<'a>(records: &'a Records, key: &Key) -> Option<&'a Record> {
+    records.get(key)?.as_deref().ok()
+}
+
+/// Returns the keys of a machine's records from when it had other addresses.
+pub(super) fn moved(records: &Records, id: &str, key: &Key) -> Vec<Key> {
+    own_keys(records, id).filter(|own| *own != key).cloned().collect()
+}
+
+/// Returns the records but those of a machine from when it had other addresses.
+pub(super) fn others(records: &Records, moved: &[Key]) -> Records {
+    let others = records.iter().filter(|(other, _)| !moved.contains(other));
+    others.map(|(key, record)| (key.clone(), record.clone())).collect()
 }
 
 /// Returns the keys of the records that carry a machine's id.

@@ -1,4 +1,4 @@
-//! Where claims come from: the config file, the book of networks, and how the host is reached.
+//! Where claims come from: the config file, the leases, the book of networks, and how the host is reached.
 
 use ipnet::IpNet;
 use tokio::sync::watch;
@@ -6,6 +6,7 @@ use tokio::sync::watch;
 use super::Claims;
 use crate::{
     host::{Identity, Reach},
+    lease::{Held, Leases, Wishes},
     network::Networks,
 };
 
@@ -20,14 +21,32 @@ pub struct ClaimSource {
     pub networks: watch::Receiver<Networks>,
     /// How it is reached.
     pub reach: watch::Receiver<Option<Reach>>,
+    /// What it leases.
+    pub held: watch::Receiver<Held>,
+    /// What it wishes to lease.
+    pub wishes: watch::Receiver<Wishes>,
+    /// Where the answers to the wishes go.
+    pub leases: Leases,
 }
 
 impl ClaimSource {
+    /// Puts the sources together; `subnets` are the prefixes that the config file gives the host.
+    pub fn new(
+        identity: Identity,
+        subnets: Vec<IpNet>,
+        networks: watch::Receiver<Networks>,
+        reach: watch::Receiver<Option<Reach>>,
+        leases: Leases,
+    ) -> Self {
+        let (held, wishes) = (leases.subscribe(), leases.wishes());
+        Self { identity, subnets, networks, reach, held, wishes, leases }
+    }
+
     /// Returns what is to be published now, or `None` while the host has no address.
     pub fn claims(&self) -> Option<Claims> {
         let reach = self.reach.borrow();
         let reach = reach.as_ref()?;
-        Some(Claims::new(&self.identity, reach, &self.subnets, &self.networks.borrow()))
+        Some(Claims::new(&self.identity, reach, &self.subnets, &self.held.borrow(), &self.networks.borrow()))
     }
 
     /// Waits for a change; for ever once nothing can change any more.
@@ -35,6 +54,8 @@ impl ClaimSource {
         tokio::select! {
             Ok(()) = self.networks.changed() => {}
             Ok(()) = self.reach.changed() => {}
+            Ok(()) = self.held.changed() => {}
+            Ok(()) = self.wishes.changed() => {}
             else => std::future::pending().await,
         }
     }

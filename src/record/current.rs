@@ -3,9 +3,12 @@
 use std::net::IpAddr;
 
 use bytes::Bytes;
+use ipnet::IpNet;
 use serde_json::{Map, Value, json};
 
-use super::{MAX_NETWORKS, MAX_NEXT_HOPS, MAX_PREFIXES, Reason, Record, RecordNetwork, Underlay, fields};
+use super::{
+    MAX_BLOCKS, MAX_NETWORKS, MAX_NEXT_HOPS, MAX_PREFIXES, Reason, Record, RecordNetwork, Underlay, fields,
+};
 
 const VERSION: u64 = 1;
 
@@ -23,12 +26,13 @@ pub(super) fn parse(host: IpAddr, mut all: Map<String, Value>) -> Result<Record,
     let name = all.remove("name").map(|name| fields::label(name, "name")).transpose()?.unwrap_or_default();
     let next_hops = parse_next_hops(fields::take(&mut all, "next_hops", "next_hops")?)?;
     let networks = parse_networks(fields::take(&mut all, "networks", "networks")?)?;
+    let blocks = all.remove("blocks").map(parse_blocks).transpose()?.unwrap_or_default();
     let (underlay, underlay_unknown) = parse_underlay(all.remove("underlay"))?;
     let meta = all.remove("meta").map(|meta| fields::object(meta, "meta")).transpose()?.unwrap_or_default();
     if !underlay_unknown.is_empty() {
         all.insert("underlay".into(), Value::Object(underlay_unknown));
     }
-    Ok(Record { host, id, name, next_hops, networks, underlay, meta, unknown: all })
+    Ok(Record { host, id, name, next_hops, networks, blocks, underlay, meta, unknown: all })
 }
 
 fn parse_next_hops(value: Value) -> Result<Vec<IpAddr>, Reason> {
@@ -67,6 +71,15 @@ fn parse_networks(value: Value) -> Result<Vec<RecordNetwork>, Reason> {
     Ok(networks)
 }
 
+fn parse_blocks(value: Value) -> Result<Vec<IpNet>, Reason> {
+    let items = fields::array(value, "blocks")?;
+    if items.len() > MAX_BLOCKS {
+        return Err(Reason(format!("blocks has {} entries, more than {MAX_BLOCKS}", items.len())));
+    }
+    let numbered = items.into_iter().enumerate();
+    numbered.map(|(index, item)| fields::prefix(item, &format!("blocks[{index}]"))).collect()
+}
+
 /// Returns the underlay, and the unknown fields of a direct one.
 fn parse_underlay(value: Option<Value>) -> Result<(Underlay, Map<String, Value>), Reason> {
     let Some(value) = value else { return Ok((Underlay::Direct, Map::new())) };
@@ -100,6 +113,9 @@ pub(super) fn write(record: &Record) -> Bytes {
     }
     all.insert("name".into(), record.name.clone().into());
     all.insert("next_hops".into(), json!(record.next_hops));
+    if !record.blocks.is_empty() {
+        all.insert("blocks".into(), json!(record.blocks));
+    }
     all.insert("underlay".into(), Value::Object(underlay));
     all.insert("meta".into(), Value::Object(record.meta.clone()));
     // `{:#}` is the pretty printer of serde_json, which can't fail on a value; its maps are sorted by key.

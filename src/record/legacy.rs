@@ -31,6 +31,7 @@ pub(super) fn parse(host: IpAddr, items: Vec<Value>) -> Result<Record, Reason> {
         name: String::new(),
         next_hops: vec![host],
         networks: vec![RecordNetwork { name: LEGACY_NETWORK.into(), prefixes, unknown: Map::new() }],
+        blocks: Vec::new(),
         underlay: Underlay::Direct,
         meta: Map::new(),
         unknown: Map::new(),

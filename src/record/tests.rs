@@ -108,6 +108,17 @@ fn a_wrong_field_is_named() {
     assert_eq!(refusal_with("/networks/0/prefixes", json!(many)), "the record has more than 1024 prefixes");
     let many = vec![json!({"name": "n", "prefixes": []}); 257];
     assert_eq!(refusal_with("/networks", json!(many)), "networks has 257 entries, more than 256");
+    let with_blocks = |blocks: Value| {
+        let mut record = valid();
+        record["blocks"] = blocks;
+        parse(record).map(|record| record.blocks).map_err(|reason| reason.0)
+    };
+    assert_eq!(with_blocks(json!(["192.168.1.70/28"])).unwrap()[0].to_string(), "192.168.1.64/28");
+    assert_eq!(with_blocks(json!([7])).unwrap_err(), "blocks[0] is a number, not a string");
+    assert_eq!(
+        with_blocks(json!(vec!["10.0.0.0/28"; 1025])).unwrap_err(),
+        "blocks has 1025 entries, more than 1024"
+    );
     let mut record = valid();
     record.as_object_mut().unwrap().remove("networks");
     assert_eq!(parse(record).unwrap_err().0, "networks is missing");
@@ -141,14 +152,15 @@ fn record() -> impl Strategy<Value = Record> {
         ("x[ -~]{0,9}", extras("x-")).prop_map(|(kind, rest)| Underlay::Unknown(kind, rest))
     ];
     let id = proptest::option::of("[ -~]{0,40}");
-    let rest = (underlay, extras(""), extras("x-"));
+    let rest = (vec(prefix(), 0..4), underlay, extras(""), extras("x-"));
     (address(), id, "[ -~]{0,40}", vec(address(), 1..=16), vec(network, 0..5), rest).prop_map(
-        |(host, id, name, next_hops, networks, (underlay, meta, unknown))| Record {
+        |(host, id, name, next_hops, networks, (blocks, underlay, meta, unknown))| Record {
             host,
             id,
             name,
             next_hops,
             networks,
+            blocks,
             underlay,
             meta,
             unknown,

@@ -82,6 +82,9 @@ pub struct PublishedStatus {
     pub state: String,
     /// Why, where the state needs a reason.
     pub reason: Option<String>,
+    /// Why no prefix could be leased for this host, if so.
+    #[serde(default)]
+    pub lacking: Option<String>,
 }
 
 /// A record of another host.
@@ -173,6 +176,9 @@ impl Status {
         if matches!(self.published.state.as_str(), "pending" | "refused" | "edited") {
             let reason = self.published.reason.as_deref().unwrap_or("not yet in the store");
             problems.push(format!("this host's record is {}: {reason}", self.published.state));
+        }
+        if let Some(why) = &self.published.lacking {
+            problems.push(format!("this host has no prefix of its own: {why}"));
         }
         // Others' records that are refused are for others to mend, and all that is believed is routed.
         let own = self.refused.iter().filter(|refused| Some(&refused.file) == self.published.file.as_ref());

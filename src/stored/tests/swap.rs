@@ -14,6 +14,7 @@ use super::*;
 use crate::{
     fleet::{Cache, Fleet, View},
     host::{Identity, Reach},
+    lease::Leases,
     policy::Local,
     publisher::{ClaimSource, Outcome, Publisher, State},
     status::Board,
@@ -89,12 +90,13 @@ impl Host {
             place: place.to_owned(),
             nudge,
             id: self.id.clone(),
-            source: ClaimSource {
+            source: ClaimSource::new(
                 identity,
-                subnets: vec![self.prefix],
-                networks: watch::Sender::new(Arc::default()).subscribe(),
+                vec![self.prefix],
+                watch::Sender::new(Arc::default()).subscribe(),
                 reach,
-            },
+                Leases::open(self.state.path().join("leases.json")).unwrap(),
+            ),
             views: self.views.clone(),
             local: watch::Sender::new(Local::default()).subscribe(),
             leaving: watch::Sender::new(false).subscribe(),

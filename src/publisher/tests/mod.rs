@@ -1,3 +1,5 @@
+mod leasing;
+
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
@@ -12,6 +14,7 @@ use crate::{
     fleet::Fleet,
     host::{Identity, Reach},
     kernel::{Flag, Mode},
+    lease::{Held, Leases},
     network::{Network, Networks, Subnet},
     policy::Local,
 };
@@ -37,7 +40,7 @@ fn reach(host: &str) -> Reach {
 }
 
 fn claims(host: &str, prefixes: &[&str]) -> Claims {
-    Claims::new(&identity(), &reach(host), &[], &networks(prefixes))
+    Claims::new(&identity(), &reach(host), &[], &Held::default(), &networks(prefixes))
 }
 
 /// An L3 network for each pool.
@@ -190,12 +193,8 @@ fn start_at(place: &str, store: MemoryStore, state: tempfile::TempDir, pools: &[
     tokio::spawn(fleet.run(Arc::new(store.clone()).follow(Nudge::new())));
     let (networks, reach) =
         (watch::Sender::new(networks(pools)), watch::Sender::new(Some(reach("10.1.1.48"))));
-    let source = ClaimSource {
-        identity: identity(),
-        subnets: Vec::new(),
-        networks: networks.subscribe(),
-        reach: reach.subscribe(),
-    };
+    let leases = Leases::open(state.path().join("leases.json")).unwrap();
+    let source = ClaimSource::new(identity(), Vec::new(), networks.subscribe(), reach.subscribe(), leases);
     let leaving = watch::Sender::new(false);
     let outcome = watch::Sender::new(Outcome { claims: None, state: State::Nothing });
     let local = watch::Sender::new(local()).subscribe();
