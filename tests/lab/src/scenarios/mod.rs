@@ -12,6 +12,7 @@ mod modes;
 mod multihost;
 mod neighbours;
 mod outage;
+mod pools;
 mod quickstart;
 mod secrets;
 mod shell;
@@ -165,6 +166,15 @@ pub(crate) const ALL: &[Scenario] = &[
         programs: &[],
         limit: Duration::from_secs(420),
         run: fifty::run,
+    },
+    Scenario {
+        name: "pools",
+        about: "20 hosts lease a prefix each from a pool with room for 16; one leaves, the next gets its prefix",
+        roots: TRIXIE,
+        needs: Needs::Nothing,
+        programs: &[],
+        limit: Duration::from_secs(420),
+        run: pools::run,
     },
     Scenario {
         name: "etcd",
