@@ -77,6 +77,19 @@ impl Datapath {
         Self { kernel }
     }
 
+    /// Returns the name of the interface of this host that a parent means, by a pattern or a subnet perhaps.
+    ///
+    /// # Errors
+    /// When nothing on this host is meant, or more than one interface is.
+    pub async fn find_parent(&self, parent: &str) -> Result<String> {
+        let parent: crate::parent::Parent = parent.parse().map_err(Error::Refused)?;
+        if let crate::parent::Parent::Name(name) = parent {
+            return Ok(name);
+        }
+        let (links, addresses) = (self.kernel.links().await?, self.kernel.addresses().await?);
+        parent.on(&links, &addresses).map_err(Error::Refused)
+    }
+
     /// Makes a parent interface ready for links of a mode: finds it, or makes it where it is a VLAN `BASE.ID` that isn't
     /// there, and checks that nothing on it gets in the way.
     ///

@@ -10,6 +10,7 @@ use crate::{
     config::HostConfig,
     durable,
     kernel::{Kernel, Link},
+    parent::Parent,
 };
 
 /// What doesn't change while the daemon runs.
@@ -39,7 +40,7 @@ impl Identity {
     /// A sentence when the id can't be read or written, or the interface can't be looked for.
     pub async fn load(config: &HostConfig, state_dir: &Path, kernel: &dyn Kernel) -> Result<Self, String> {
         let interface = match &config.interface {
-            Some(interface) => Some(interface.clone()),
+            Some(interface) => Some(find_interface(interface, kernel).await?),
             None => default_interface(kernel).await?,
         };
         let name = config.name.clone().unwrap_or_else(host_name);
@@ -76,6 +77,18 @@ fn machine_id(path: &Path) -> Result<String, String> {
         }
         Err(error) => Err(format!("cannot read {file}: {error}")),
     }
+}
+
+/// Returns the interface of this host that the config means, by a pattern or a subnet perhaps.
+async fn find_interface(wanted: &str, kernel: &dyn Kernel) -> Result<String, String> {
+    let of_config = |problem: String| format!("host.interface = {wanted:?}: {problem}");
+    let parent: Parent = wanted.parse().map_err(of_config)?;
+    if let Parent::Name(name) = parent {
+        return Ok(name);
+    }
+    let links = kernel.links().await.map_err(|error| error.to_string())?;
+    let addresses = kernel.addresses().await.map_err(|error| error.to_string())?;
+    parent.on(&links, &addresses).map_err(of_config)
 }
 
 /// Returns the interface that the default route with the lowest metric leaves by.

@@ -25,6 +25,7 @@
 //! | [`driver`] | Docker's network driver protocol |
 //! | [`network`] | the Docker networks of this host, and the book of them that outlives the daemon |
 //! | [`lease`] | prefixes and blocks that this host leases of the fleet's address space |
+//! | [`parent`] | which interface of this host a parent means |
 //! | [`datapath`] | parents and one ipvlan link a container |
 //! | [`host`] | who this host is and how it is reached |
 //! | [`publisher`] | keeps this host's own record in the store |
@@ -62,6 +63,7 @@ pub mod kernel;
 pub mod lease;
 mod logging;
 pub mod network;
+pub mod parent;
 pub mod plan;
 pub mod policy;
 pub mod publisher;

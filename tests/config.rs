@@ -201,7 +201,7 @@ fn wrong_values_say_what_to_write() {
         ("store.git = 5", "store.git must be a table".into()),
         ("host.name = 123", "host.name must be a name, such as \"web-1\", in quotes, not 123".into()),
         ("host.address = \"x\"", "host.address must be an address, such as \"10.1.1.48\", not \"x\"".into()),
-        ("host.interface = \"a/b\"", "host.interface must be the name of an interface, such as \"eth2\", not \"a/b\"".into()),
+        ("host.interface = \"a/b\"", "host.interface must be the name of an interface such as \"eth2\", a pattern such as \"en*\", or the subnet of its address, not \"a/b\"".into()),
         ("network.mode = \"l4\"", "network.mode must be one of l2, l3, l3s, not \"l4\"".into()),
         ("network.flag = \"\"", "network.flag must be one of bridge, private, vepa, not \"\"".into()),
         ("network.gateway = \"0.0.0.0\"", "network.gateway must be an address, such as \"10.1.1.48\", not \"0.0.0.0\"".into()),

@@ -6,7 +6,7 @@ use figment::value::{Num, Value};
 use ipnet::IpNet;
 
 use super::subnet;
-use crate::logging;
+use crate::{logging, parent::Parent};
 
 /// One key of one of our tables.
 pub(super) struct Key {
@@ -32,7 +32,7 @@ impl Key {
 /// What a key may hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
-    /// The name of a network interface (`IFNAMSIZ` of `linux/if.h`).
+    /// A network interface of this host: its name, a pattern, or the subnet of its address.
     Interface,
     /// A host's name.
     HostName,
@@ -125,7 +125,9 @@ impl Form {
 
     fn wanted(self) -> String {
         match self {
-            Self::Interface => "the name of an interface, such as \"eth2\"".into(),
+            Self::Interface => {
+                "the name of an interface such as \"eth2\", a pattern such as \"en*\", or the subnet of its address".into()
+            }
             Self::HostName => "a name, such as \"web-1\"".into(),
             Self::Address => "an address, such as \"10.1.1.48\"".into(),
             Self::Choice(words) => format!("one of {}", words.join(", ")),
@@ -145,7 +147,7 @@ impl Form {
     fn check_word(self, word: &str) -> Result<String, String> {
         let printable = !word.is_empty() && !word.contains(|c: char| c.is_control() || c.is_whitespace());
         let fits = match self {
-            Self::Interface => printable && word.len() <= 15 && !word.contains('/'),
+            Self::Interface => word.parse::<Parent>().is_ok(),
             Self::HostName => printable && word.len() <= 253,
             Self::Address => return read_address(word).ok_or_else(|| self.refuse(word)),
             Self::Choice(words) => words.contains(&word),

@@ -17,6 +17,9 @@ use crate::{
 /// dropped half-way leaves nothing that calling it again would not mend.
 #[async_trait]
 pub trait Links: fmt::Debug + Send + Sync + 'static {
+    /// Returns the name of the interface of this host that a parent means, by a pattern or a subnet perhaps.
+    async fn find_parent(&self, parent: &str) -> Result<String, Refusal>;
+
     /// Makes sure that the parent of a new network is there, made where its name says that it is a VLAN, and that the
     /// network's links can sit on it beside those of `networks`.
     ///
@@ -41,6 +44,10 @@ impl From<datapath::Error> for Refusal {
 
 #[async_trait]
 impl Links for Datapath {
+    async fn find_parent(&self, parent: &str) -> Result<String, Refusal> {
+        Ok(self.find_parent(parent).await?)
+    }
+
     async fn prepare_parent(&self, network: &Network, networks: &Networks) -> Result<bool, Refusal> {
         let others = networks.values();
         let parent = self.prepare_parent(&network.parent, network.mode, network.mtu, others).await?;

@@ -27,6 +27,8 @@ impl Inner {
     ) -> Result<Value, Refusal> {
         let mut network = options::network(&request, &self.settings)?;
         let _turn = self.turn(&network.id, &deadline).await?;
+        let find = self.links.find_parent(&network.parent);
+        network.parent = deadline.wait("the kernel to list its interfaces", find).await??;
         if let Some(known) = self.book.networks().get(&network.id) {
             same(known, &network)?;
             debug!(network = network.name, "network {} is there already", network.name);

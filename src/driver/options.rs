@@ -15,6 +15,7 @@ use super::{
 use crate::{
     kernel::{Flag, Mode},
     network::{Network, Subnet, short_id},
+    parent::Parent,
 };
 
 /// Where Docker puts the `-o` options.
@@ -173,13 +174,9 @@ fn one_of(given: &mut BTreeMap<&str, String>, name: &str, other: &str) -> Result
     }
 }
 
-fn check_parent(name: String) -> Result<String, Refusal> {
-    // The kernel's rule: dev_valid_name in net/core/dev.c.
-    let valid = (1..16).contains(&name.len())
-        && name != "."
-        && name != ".."
-        && !name.contains(|letter: char| letter == '/' || letter == ':' || letter.is_whitespace());
-    if valid { Ok(name) } else { Err(Refusal(format!("parent {name:?} is not the name of an interface"))) }
+fn check_parent(text: String) -> Result<String, Refusal> {
+    let parent: Parent = text.parse().map_err(|problem| Refusal(format!("parent {problem}")))?;
+    Ok(parent.to_string())
 }
 
 fn check_name(name: String) -> Result<String, Refusal> {

@@ -17,7 +17,9 @@ use ipnet::IpNet;
 use ipvland::{
     config::NetworkConfig,
     driver::{self, Announce, Announcement, Control, Driver, Links, Refusal, Settings},
+    kernel::{Link, LinkKind},
     network::{Book, Network, Networks},
+    parent::Parent,
     status::Board,
 };
 use serde_json::Value;
@@ -41,6 +43,21 @@ impl MemoryLinks {
 
 #[async_trait]
 impl Links for MemoryLinks {
+    async fn find_parent(&self, parent: &str) -> Result<String, Refusal> {
+        let links = ["eth2", "eth3"].map(|name| Link {
+            index: 0,
+            name: name.to_owned(),
+            kind: LinkKind::Other(String::new()),
+            parent: None,
+            alias: String::new(),
+            mtu: 1500,
+            up: true,
+            loopback: false,
+        });
+        let parent: Parent = parent.parse().map_err(Refusal)?;
+        parent.on(&links, &[]).map_err(Refusal)
+    }
+
     async fn prepare_parent(&self, network: &Network, _: &Networks) -> Result<bool, Refusal> {
         let parent = network.parent.as_str();
         self.pass().await;

@@ -145,6 +145,23 @@ async fn every_method_may_come_twice() {
 }
 
 #[tokio::test]
+async fn a_parent_by_pattern_is_one_interface_of_this_host() {
+    let host = Host::start().await;
+    let parent = |pattern: &str| network(NETWORK, "10.1.48.0/24", json!({"parent": pattern}));
+    let sentence = refused(&host, "CreateNetwork", parent("eth*")).await;
+    assert_eq!(
+        sentence,
+        "more than one interface of this host has a name like eth*: eth2, eth3; name one of them"
+    );
+    let sentence = refused(&host, "CreateNetwork", parent("wlan?")).await;
+    assert!(sentence.contains("(there are: eth2, eth3)"), "{sentence}");
+    for _ in 0..2 {
+        ok(&host, "CreateNetwork", parent("*2.20")).await;
+    }
+    assert_eq!(Book::open(host.state()).unwrap().networks()[NETWORK].parent, "eth2.20");
+}
+
+#[tokio::test]
 async fn a_retry_without_its_body_gets_one_clear_sentence() {
     let host = Host::start().await;
     for method in ["CreateNetwork", "DeleteNetwork", "CreateEndpoint", "DeleteEndpoint", "Join", "Leave"] {
