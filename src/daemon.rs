@@ -21,14 +21,15 @@ use crate::{
     host::{self, Identity, Surroundings},
     kernel::{Kernel, Mode, netlink::Netlink},
     lease::{self, Leases},
-    network::{Book, Network, Networks},
-    publisher::{Announcer, ClaimSource, Outcome, Publisher, State, is_published, withdraw},
-    status::{Board, NetworkStatus},
+    network::{Book, Networks},
+    publisher::{Announcer, ClaimSource, Outcome, Publisher, State, withdraw},
+    status::Board,
     syncer::{self, Syncer},
 };
 
 mod control;
 mod instance;
+mod networks;
 
 use control::Orders;
 use instance::Instance;
@@ -134,7 +135,7 @@ pub(crate) async fn run(config: Config, registry: Registry) -> Result<(), String
     parts.spawn({
         let board = board.clone();
         async move {
-            tell_networks(source, board).await;
+            networks::tell(source, board).await;
             "the status of the networks"
         }
     });
@@ -286,33 +287,6 @@ async fn sweep(datapath: &Datapath, networks: &Networks) {
 fn notify(states: &[sd_notify::NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         tracing::debug!(%error, "systemd was not told");
-    }
-}
-
-/// Keeps the status of this host's networks and of its address.
-async fn tell_networks(mut source: ClaimSource, board: Board) {
-    loop {
-        let networks = source.networks.borrow_and_update().clone();
-        let address = source.reach.borrow_and_update().as_ref().map(|reach| reach.address);
-        let interface = source.identity.interface.as_deref();
-        board.update(|status| {
-            status.host.address = address;
-            status.networks = networks.values().map(|network| tell(network, interface)).collect();
-        });
-        source.changed().await;
-    }
-}
-
-/// Says what the status tells of a network.
-fn tell(network: &Network, interface: Option<&str>) -> NetworkStatus {
-    NetworkStatus {
-        id: network.short_id().to_owned(),
-        name: network.name.clone(),
-        mode: network.mode.to_string(),
-        parent: network.parent.clone(),
-        subnets: network.pools().collect(),
-        endpoints: network.endpoints.len(),
-        published: is_published(network, interface),
     }
 }
 

@@ -62,6 +62,9 @@ pub struct Endpoint {
     /// The default routes that the container was given by this endpoint: `0.0.0.0/0`, `::/0`.
     #[serde(default)]
     pub routes: Vec<String>,
+    /// The ports that `docker run -p` asked for, `8080:80/tcp`; they have no effect, and the status says so.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<String>,
 }
 
 /// All networks of this host, by id.

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tracing::{debug, info, warn};
 
 use super::{
-    Inner, Refusal,
+    Inner, Refusal, ports,
     refusal::Deadline,
     wire::{CONNECTED, CreateEndpoint, EndpointOnly, InterfaceName, Joined, StaticRoute, check_id},
 };
@@ -21,8 +21,6 @@ use crate::{
 
 /// The wished name of the interface inside the container (Docker 28 and later).
 const IFNAME: &str = "com.docker.network.endpoint.ifname";
-/// The published ports.
-const PORTS: &str = "com.docker.network.portmap";
 /// The beginning of the names that Docker numbers inside the container.
 const PREFIX: &str = "eth";
 
@@ -50,12 +48,10 @@ impl Inner {
             None => {}
         }
         self.drop_stale(&network, &endpoint, &deadline).await?;
-        if asked.options.get(PORTS).and_then(Value::as_array).is_some_and(|ports| !ports.is_empty()) {
-            warn!(
-                network = network.name,
-                "published ports have no effect on network {}: its containers are reached at their own addresses",
-                network.name
-            );
+        if !endpoint.ports.is_empty() {
+            let addresses: Vec<_> = endpoint.addresses.iter().map(|net| net.addr().to_string()).collect();
+            let sentence = ports::warning(&endpoint.ports, &addresses);
+            warn!(network = network.name, endpoint = short_id(&asked.endpoint), "{sentence}");
         }
         info!(
             network = network.name,
@@ -217,7 +213,13 @@ fn endpoint(asked: &CreateEndpoint, network: &Network) -> Result<Endpoint, Refus
         )));
     }
     let ifname = asked.options.get(IFNAME).and_then(Value::as_str).filter(|name| !name.is_empty());
-    Ok(Endpoint { addresses, ifname: ifname.map(str::to_owned), sandbox: None, routes: Vec::new() })
+    Ok(Endpoint {
+        addresses,
+        ifname: ifname.map(str::to_owned),
+        sandbox: None,
+        routes: Vec::new(),
+        ports: ports::published(&asked.options),
+    })
 }
 
 /// Returns the gateway of the subnet that holds an address; the outer `None` where no subnet does.

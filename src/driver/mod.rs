@@ -6,6 +6,7 @@
 //! - `wire`: the bodies, as Docker writes them
 //! - `options`: from a CreateNetwork to a network, a pure function
 //! - `networks`, `endpoints`: what the methods do
+//! - `ports`: what published ports mean
 //! - [`Links`], [`Announce`], [`Control`]: what the driver asks of the datapath, the publisher and the daemon
 //!
 //! Two rules go through all of it. Every method may come twice, since Docker's client retries. And Docker tells us of a
@@ -29,6 +30,7 @@ mod endpoints;
 mod links;
 mod networks;
 mod options;
+mod ports;
 mod refusal;
 mod router;
 pub mod socket;

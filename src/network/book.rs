@@ -256,6 +256,7 @@ mod tests {
             ifname: Some("blue0".to_owned()),
             sandbox: None,
             routes: Vec::new(),
+            ports: Vec::new(),
         }
     }
 

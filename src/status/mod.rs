@@ -145,6 +145,9 @@ pub struct NetworkStatus {
     pub endpoints: usize,
     /// Whether its prefixes are told to the other hosts.
     pub published: bool,
+    /// What a user may have expected otherwise, a sentence each.
+    #[serde(default)]
+    pub notes: Vec<String>,
 }
 
 /// Where the parts of the daemon write their sections.

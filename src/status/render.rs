@@ -22,6 +22,11 @@ pub fn render_text(status: &Status) -> String {
     section(&mut text, "routes", &["PREFIX", "NEXT HOP", "INTERFACE", "STATE", "REASON"], routes(status));
     let heads = ["ID", "NAME", "MODE", "PARENT", "SUBNETS", "ENDPOINTS", "PUBLISHED"];
     section(&mut text, "networks", &heads, networks(status));
+    for network in &status.networks {
+        for note in &network.notes {
+            let _ = writeln!(text, "  * {}: {}", clean(&network.name), clean(note));
+        }
+    }
     text
 }
 

@@ -13,6 +13,7 @@ mod multihost;
 mod neighbours;
 mod outage;
 mod pools;
+mod ports;
 mod quickstart;
 mod secrets;
 mod shell;
@@ -166,6 +167,15 @@ pub(crate) const ALL: &[Scenario] = &[
         programs: &[],
         limit: Duration::from_secs(420),
         run: fifty::run,
+    },
+    Scenario {
+        name: "ports",
+        about: "what published ports and the host's firewall mean in l2, l3 and l3s",
+        roots: BOTH,
+        needs: Needs::Ipvlan,
+        programs: &[],
+        limit: Duration::from_secs(300),
+        run: ports::run,
     },
     Scenario {
         name: "pools",
