@@ -12,6 +12,7 @@ mod modes;
 mod multihost;
 mod neighbours;
 mod outage;
+mod parents;
 mod pools;
 mod ports;
 mod quickstart;
@@ -167,6 +168,15 @@ pub(crate) const ALL: &[Scenario] = &[
         programs: &[],
         limit: Duration::from_secs(420),
         run: fifty::run,
+    },
+    Scenario {
+        name: "parents",
+        about: "one network and one config file on hosts whose interfaces have other names",
+        roots: TRIXIE,
+        needs: Needs::Ipvlan,
+        programs: &[],
+        limit: Duration::from_secs(300),
+        run: parents::run,
     },
     Scenario {
         name: "ports",
