@@ -2,6 +2,7 @@
 
 mod change;
 mod crash;
+mod docker_run;
 mod etcd;
 mod fifty;
 mod flap;
@@ -263,6 +264,17 @@ pub(crate) const DEMO: Scenario = Scenario {
     run: quickstart::demo,
 };
 
+/// What `cargo lab bench docker` times.
+pub(crate) const DOCKER_RUN: Scenario = Scenario {
+    name: "docker-run",
+    about: "docker run on our driver and on the built-in one, in turn",
+    roots: BOTH,
+    needs: Needs::Ipvlan,
+    programs: &[],
+    limit: Duration::from_secs(900),
+    run: docker_run::run,
+};
+
 /// What `cargo lab shell` does.
 pub(crate) const SHELL: Scenario = Scenario {
     name: "shell",
@@ -274,5 +286,5 @@ pub(crate) const SHELL: Scenario = Scenario {
 
 /// Finds a scenario by its name.
 pub(crate) fn find(name: &str) -> Option<&'static Scenario> {
-    ALL.iter().chain([&DEMO, &SHELL]).find(|scenario| scenario.name == name)
+    ALL.iter().chain([&DEMO, &SHELL, &DOCKER_RUN]).find(|scenario| scenario.name == name)
 }
