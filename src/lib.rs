@@ -26,6 +26,7 @@
 //! | [`network`] | the Docker networks of this host, and the book of them that outlives the daemon |
 //! | [`datapath`] | parents and one ipvlan link a container |
 //! | [`host`] | who this host is and how it is reached |
+//! | [`host_access`] | the devices by which this host reaches its own containers |
 //! | [`publisher`] | keeps this host's own record in the store |
 //! | [`fleet`] | follows the store, and remembers the last good snapshot on disk |
 //! | [`record`] | what one host tells the others |
@@ -57,6 +58,7 @@ pub mod driver;
 pub mod durable;
 pub mod fleet;
 pub mod host;
+pub mod host_access;
 pub mod kernel;
 mod logging;
 pub mod network;

@@ -10,6 +10,7 @@ use futures::StreamExt;
 use ipvland::{
     fleet::{Source, View},
     kernel::{Kernel, KernelEvent, LinkKind, Netlink, NewLink, ROUTE_PROTOCOL, Route, RouteOp},
+    network::Networks,
     record::Record,
     status::Board,
     syncer::Syncer,
@@ -39,6 +40,8 @@ fn ours(prefix: &str, hop: &str, link: u32, metric: u32) -> Route {
         link: Some(link),
         protocol: ROUTE_PROTOCOL,
         metric,
+        source: None,
+        mtu: None,
     }
 }
 
@@ -293,12 +296,15 @@ fn the_syncer_keeps_a_real_table() {
         let (view, views) = watch::channel(fleet(&[48, 51, 52, 53]));
         let (_own, owns) = watch::channel(Some(Key::parse("10.1.1.48.json").unwrap()));
         let (leave, leaves) = watch::channel(false);
+        let (_nets, nets) = watch::channel(Networks::default());
         let board = Board::default();
         let syncer = Syncer {
             view: views,
             kernel: Arc::new(Netlink::connect().unwrap()),
             parent: Some("eth2".into()),
             own: owns,
+            networks: nets,
+            machine: "id".into(),
             leave: leaves,
             board: board.clone(),
         };

@@ -69,6 +69,8 @@ pub struct NetworkConfig {
     pub gateway: Option<IpAddr>,
     /// The MTU in bytes; by default the parent's.
     pub mtu: Option<u32>,
+    /// Whether this host and its containers reach each other; `false` by default.
+    pub host_access: bool,
 }
 
 /// The table `[store]`.

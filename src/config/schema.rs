@@ -44,6 +44,8 @@ pub(super) enum Form {
     Subnets,
     /// An MTU in bytes.
     Mtu,
+    /// Yes or no.
+    Truth,
     /// The kind of a store; which ones there are is the registry's to say.
     StoreKind,
     /// An absolute path.
@@ -66,7 +68,7 @@ const fn with_default(table: &'static str, name: &'static str, form: Form, defau
 pub(super) const TABLES: [&str; 5] = ["host", "network", "store", "daemon", "log"];
 
 /// The keys, in order.
-pub(super) const KEYS: [Key; 13] = [
+pub(super) const KEYS: [Key; 14] = [
     key("host", "interface", Form::Interface, "the interface that the default route leaves by"),
     key("host", "address", Form::Address, "the interface's first global address"),
     key("host", "name", Form::HostName, "the hostname"),
@@ -75,6 +77,7 @@ pub(super) const KEYS: [Key; 13] = [
     key("network", "subnet", Form::Subnets, "nothing is published at start"),
     key("network", "gateway", Form::Address, "the first address of a subnet, as Docker picks it"),
     key("network", "mtu", Form::Mtu, "the parent's"),
+    with_default("network", "host_access", Form::Truth, "false"),
     with_default("store", "kind", Form::StoreKind, "git"),
     with_default("daemon", "state_dir", Form::Directory, "/var/lib/ipvland"),
     with_default("daemon", "socket", Form::Socket, "/run/docker/plugins/ipvland.sock"),
@@ -97,6 +100,7 @@ impl Form {
     pub(super) fn read(self, value: &Value, text: bool) -> Result<Value, String> {
         match self {
             Self::Mtu => read_mtu(value, text),
+            Self::Truth => read_truth(value, text),
             Self::Subnets => read_subnets(value, text),
             _ => {
                 let wanted = self.wanted();
@@ -116,6 +120,7 @@ impl Form {
             Self::Choice(words) => format!("one of {}", words.join(", ")),
             Self::Subnets => "a subnet such as \"10.1.48.0/24\", or a list of them".into(),
             Self::Mtu => "a whole number of bytes from 68 to 65535".into(),
+            Self::Truth => "true or false".into(),
             Self::StoreKind => "the kind of a store, such as \"git\"".into(),
             Self::Directory => "an absolute path".into(),
             Self::Socket => "a name under /run/docker/plugins, or an absolute path".into(),
@@ -140,7 +145,7 @@ impl Form {
             }
             Self::Socket => false,
             Self::Filter => logging::parse_filter(word).is_some(),
-            Self::StoreKind | Self::Subnets | Self::Mtu => true,
+            Self::StoreKind | Self::Subnets | Self::Mtu | Self::Truth => true,
         };
         if fits { Ok(word.to_owned()) } else { Err(self.refuse(word)) }
     }
@@ -166,6 +171,16 @@ fn read_mtu(value: &Value, text: bool) -> Result<Value, String> {
         Some(mtu @ 68..=65_535) => Ok(Value::from(mtu as u32)),
         _ => Err(format!("must be {}, not {}", Form::Mtu.wanted(), spell(value))),
     }
+}
+
+fn read_truth(value: &Value, text: bool) -> Result<Value, String> {
+    let truth = match value {
+        Value::Bool(_, truth) => Some(*truth),
+        Value::String(_, word) if text => word.trim().to_ascii_lowercase().parse().ok(),
+        _ => None,
+    };
+    let wrong = || format!("must be {}, not {}", Form::Truth.wanted(), spell(value));
+    truth.map(Value::from).ok_or_else(wrong)
 }
 
 fn read_subnets(value: &Value, text: bool) -> Result<Value, String> {

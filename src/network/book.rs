@@ -245,6 +245,7 @@ mod tests {
             flag: Flag::Bridge,
             mtu: Some(1400),
             internal: false,
+            host_access: None,
             subnets: vec![Subnet { pool: "10.1.48.0/24".parse().unwrap(), gateway: None }],
             endpoints: BTreeMap::new(),
         }

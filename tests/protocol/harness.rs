@@ -146,8 +146,14 @@ impl Host {
             taken: Some("10.66.0.0/24".parse().unwrap()),
             answer: Mutex::new(Announcement::Published),
         };
-        let defaults =
-            NetworkConfig { mode: Mode::L2, flag: Flag::Bridge, subnet: vec![], gateway: None, mtu: None };
+        let defaults = NetworkConfig {
+            mode: Mode::L2,
+            flag: Flag::Bridge,
+            subnet: vec![],
+            gateway: None,
+            mtu: None,
+            host_access: false,
+        };
         let mut host = Self {
             state: tempfile::tempdir().unwrap(),
             links: Arc::default(),
