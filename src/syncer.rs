@@ -157,7 +157,7 @@ impl Syncer {
             (true, _) => Fleet { wanted: Vec::new(), keep: false },
             // Without any records it can't be told which of our routes are old: all are left as they are.
             (false, Source::None) => Fleet { wanted: Vec::new(), keep: true },
-            (false, source) => self.judge(view, source, own, &links, &addresses, memory, report),
+            (false, _) => self.judge(view, own, &links, &addresses, memory, report),
         };
         let wanted = with_access(fleet.wanted, &access);
         let mut plan = plan::plan(&wanted, &self.kernel.routes().await?);
@@ -189,7 +189,6 @@ impl Syncer {
     fn judge(
         &self,
         view: &View,
-        source: Source,
         own: Option<Key>,
         links: &[Link],
         addresses: &[Address],
@@ -209,7 +208,7 @@ impl Syncer {
         match parent {
             // The daemon may have been killed before what it learned last was on the disk, and the kernel knows it.
             Ok(parent) => {
-                Fleet { wanted: plan::wanted(&judgement.accepted, parent), keep: source == Source::Disk }
+                Fleet { wanted: plan::wanted(&judgement.accepted, parent), keep: view.source == Source::Disk }
             }
             Err(why) => {
                 report.no_parent(&judgement.accepted, self.parent.as_deref(), &why);

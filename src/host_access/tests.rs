@@ -95,7 +95,7 @@ async fn a_routed_network_gets_a_device_and_a_route_a_container() {
     for mode in [Mode::L3, Mode::L3s] {
         let host = Host::new();
         let blue = Network { mode, ..routed() };
-        let status = host.pass(&[blue.clone()]).await;
+        let status = host.pass(std::slice::from_ref(&blue)).await;
         let device = host.device();
         assert_eq!(
             (device.kind, device.alias.as_str()),
@@ -147,7 +147,7 @@ async fn a_switched_network_has_neighbours_and_an_ipv6_address_of_its_own() {
     let host = Host::new();
     host.0.set("ipv6/conf/ipvh-eth2/accept_ra", 1);
     let blue = switched();
-    let status = host.pass(&[blue.clone()]).await;
+    let status = host.pass(std::slice::from_ref(&blue)).await;
     let IpNet6(pool) = "2001:db8:1::/64".into();
     let own = own_address(pool, MACHINE, &blue.id, |_| false).unwrap();
     assert_eq!(
@@ -161,7 +161,7 @@ async fn a_switched_network_has_neighbours_and_an_ipv6_address_of_its_own() {
     assert_eq!(Some(neighbours[0].mac), host.0.link("eth2").unwrap().mac);
     assert_eq!(host.0.setting_of("ipv6/conf/ipvh-eth2/accept_ra"), Some(0));
     let writes = host.0.writes();
-    host.pass(&[blue.clone()]).await;
+    host.pass(std::slice::from_ref(&blue)).await;
     assert_eq!(host.0.writes(), writes, "nothing is left to do");
 
     host.0.change_link("ipvh-eth2", |link| link.mac = Some([2, 0, 0, 0, 0, 9]));
@@ -344,7 +344,7 @@ async fn a_smaller_mtu_of_the_network_is_the_routes() {
     let host = Host::new();
     let mut blue = network(Mode::L3, &["10.1.48.0/24"], &["10.1.48.7/24"]);
     blue.mtu = Some(1400);
-    host.pass(&[blue.clone()]).await;
+    host.pass(std::slice::from_ref(&blue)).await;
     assert_eq!(host.routes(), ["10.1.48.7/32 src 10.1.1.48 mtu 1400"]);
     blue.mtu = Some(1500);
     host.pass(&[blue]).await;
