@@ -181,8 +181,8 @@ fn switched(lab: &Lab, host: &Host, other: &Host) -> Outcome {
         Pinging::from_host(host, "2001:db8:1::a:200")?,
         Pinging::start(host, "one", &host.address())?,
     ];
-    host.signal("ipvland", "KILL")?;
-    host.ended("ipvland", Duration::from_secs(10))?;
+    host.kill_ipvland()?;
+    std::thread::sleep(Duration::from_secs(2));
     host.start_ipvland(&format!("-d --host-interface={CARD} --mode=l2"))?;
     for pinging in pings {
         pinging.lost_nothing()?;
