@@ -92,7 +92,7 @@ pub(crate) const ALL: &[Scenario] = &[
         roots: BOTH,
         needs: Needs::Ipvlan,
         programs: &[],
-        limit: Duration::from_secs(420),
+        limit: Duration::from_secs(600),
         run: host_access::run,
     },
     Scenario {
