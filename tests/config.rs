@@ -435,6 +435,7 @@ fn the_unit_says_what_the_daemon_relies_on() {
         "CapabilityBoundingSet=CAP_NET_ADMIN",
         "NoNewPrivileges=yes",
         "ProtectSystem=strict",
+        "ReadWritePaths=-/proc/sys/net/ipv6/conf",
         "KillSignal=SIGTERM",
     ] {
         assert_eq!(unit.lines().filter(|other| *other == line).count(), 1, "{line}");

@@ -48,6 +48,8 @@ pub(super) enum Form {
     Length(u8, u8),
     /// An address or a subnet, or a list of them.
     Addresses,
+    /// Yes or no.
+    Truth,
     /// The kind of a store; which ones there are is the registry's to say.
     StoreKind,
     /// An absolute path.
@@ -70,7 +72,7 @@ const fn with_default(table: &'static str, name: &'static str, form: Form, defau
 pub(super) const TABLES: [&str; 5] = ["host", "network", "store", "daemon", "log"];
 
 /// The keys, in order.
-pub(super) const KEYS: [Key; 19] = [
+pub(super) const KEYS: [Key; 20] = [
     key("host", "interface", Form::Interface, "the interface that the default route leaves by"),
     key("host", "address", Form::Address, "the interface's first global address"),
     key("host", "name", Form::HostName, "the hostname"),
@@ -79,6 +81,7 @@ pub(super) const KEYS: [Key; 19] = [
     key("network", "subnet", Form::Subnets, "nothing is published at start"),
     key("network", "gateway", Form::Address, "the first address of a subnet, as Docker picks it"),
     key("network", "mtu", Form::Mtu, "the parent's"),
+    with_default("network", "host_access", Form::Truth, "false"),
     key("network", "pool", Form::Subnets, "nothing is leased"),
     with_default("network", "prefix_length", Form::Length(8, 31), "24"),
     with_default("network", "prefix_length6", Form::Length(16, 127), "64"),
@@ -113,6 +116,7 @@ impl Form {
             Self::Length(least, most) => self.read_number(value, text, least.into(), most.into()),
             Self::Subnets => read_subnets(self, value, text, subnet::parse),
             Self::Addresses => read_subnets(self, value, text, subnet::parse_part),
+            Self::Truth => read_truth(value, text),
             _ => {
                 let wanted = self.wanted();
                 let Some(word) = value.as_str() else {
@@ -135,6 +139,7 @@ impl Form {
             Self::Mtu => "a whole number of bytes from 68 to 65535".into(),
             Self::Length(least, most) => format!("a whole number of bits from {least} to {most}"),
             Self::Addresses => "an address such as \"10.1.1.1\", a subnet, or a list of them".into(),
+            Self::Truth => "true or false".into(),
             Self::StoreKind => "the kind of a store, such as \"git\"".into(),
             Self::Directory => "an absolute path".into(),
             Self::Socket => "a name under /run/docker/plugins, or an absolute path".into(),
@@ -159,7 +164,12 @@ impl Form {
             }
             Self::Socket => false,
             Self::Filter => logging::parse_filter(word).is_some(),
-            Self::StoreKind | Self::Subnets | Self::Addresses | Self::Mtu | Self::Length(..) => true,
+            Self::StoreKind
+            | Self::Subnets
+            | Self::Addresses
+            | Self::Mtu
+            | Self::Length(..)
+            | Self::Truth => true,
         };
         if fits { Ok(word.to_owned()) } else { Err(self.refuse(word)) }
     }
@@ -184,6 +194,16 @@ fn read_address(word: &str) -> Option<String> {
     let address: IpAddr = word.parse().ok()?;
     let usable = !(address.is_unspecified() || address.is_loopback() || address.is_multicast());
     usable.then(|| address.to_string())
+}
+
+fn read_truth(value: &Value, text: bool) -> Result<Value, String> {
+    let truth = match value {
+        Value::Bool(_, truth) => Some(*truth),
+        Value::String(_, word) if text => word.trim().to_ascii_lowercase().parse().ok(),
+        _ => None,
+    };
+    let wrong = || format!("must be {}, not {}", Form::Truth.wanted(), spell(value));
+    truth.map(Value::from).ok_or_else(wrong)
 }
 
 fn read_subnets(

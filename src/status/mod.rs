@@ -39,6 +39,9 @@ pub struct Status {
     pub routes: Vec<RouteStatus>,
     /// The Docker networks of this host.
     pub networks: Vec<NetworkStatus>,
+    /// The networks whose containers this host reaches, or ought to.
+    #[serde(default)]
+    pub host_access: Vec<HostAccessStatus>,
 }
 
 /// Who this host is.
@@ -150,6 +153,23 @@ pub struct NetworkStatus {
     pub notes: Vec<String>,
 }
 
+/// A network whose containers this host reaches, or ought to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HostAccessStatus {
+    /// The first 12 digits of Docker's id of the network.
+    pub id: String,
+    /// The network's name in records.
+    pub network: String,
+    /// The device in the host's namespace, where there is one.
+    pub device: Option<String>,
+    /// The addresses that containers see this host by, one a subnet where that is known.
+    pub sources: Vec<IpAddr>,
+    /// `reached`, `failed`, or `waiting` for a parent that comes with the first container.
+    pub state: String,
+    /// Why it failed, or what else is to be known.
+    pub reason: Option<String>,
+}
+
 /// Where the parts of the daemon write their sections.
 #[derive(Debug, Clone, Default)]
 pub struct Board(Arc<Mutex<Status>>);
@@ -192,6 +212,13 @@ impl Status {
         problems.extend(self.routes.iter().filter(|route| route.state != "installed").map(|route| {
             let reason = route.reason.as_deref().unwrap_or("unknown");
             format!("the route to {} is {}: {reason}", route.prefix, route.state)
+        }));
+        problems.extend(self.host_access.iter().filter(|access| access.state == "failed").map(|access| {
+            let reason = access.reason.as_deref().unwrap_or("unknown");
+            format!(
+                "this host and the containers of network {} can't reach each other: {reason}",
+                access.network
+            )
         }));
         problems
     }

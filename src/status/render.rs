@@ -20,12 +20,16 @@ pub fn render_text(status: &Status) -> String {
     section(&mut text, "learned", &["FILE", "HOST", "NETWORK", "PREFIX", "NEXT HOP"], learned(status));
     section(&mut text, "refused", &["FILE", "PREFIX", "REASON"], refused(status));
     section(&mut text, "routes", &["PREFIX", "NEXT HOP", "INTERFACE", "STATE", "REASON"], routes(status));
-    let heads = ["ID", "NAME", "MODE", "PARENT", "SUBNETS", "ENDPOINTS", "PUBLISHED"];
+    let heads = ["ID", "NAME", "MODE", "PARENT", "SUBNETS", "ENDPOINTS", "PUBLISHED", "HOST ACCESS"];
     section(&mut text, "networks", &heads, networks(status));
     for network in &status.networks {
         for note in &network.notes {
             let _ = writeln!(text, "  * {}: {}", clean(&network.name), clean(note));
         }
+    }
+    if !status.host_access.is_empty() {
+        let heads = ["NETWORK", "DEVICE", "HOST IS SEEN AS", "STATE", "REASON"];
+        section(&mut text, "host access", &heads, host_access(status));
     }
     text
 }
@@ -97,6 +101,29 @@ fn networks(status: &Status) -> Rows {
             join(&network.subnets),
             network.endpoints.to_string(),
             published.to_owned(),
+            by_device(status, &network.id),
+        ]
+    });
+    rows.collect()
+}
+
+/// Says by which device the host reaches a network's containers.
+fn by_device(status: &Status, network: &str) -> String {
+    match status.host_access.iter().find(|access| access.id == network) {
+        None => "no".to_owned(),
+        Some(access) if access.state != "reached" => access.state.clone(),
+        Some(access) => or_dash(access.device.as_deref()),
+    }
+}
+
+fn host_access(status: &Status) -> Rows {
+    let rows = status.host_access.iter().map(|access| {
+        vec![
+            access.network.clone(),
+            or_dash(access.device.as_deref()),
+            if access.sources.is_empty() { "-".to_owned() } else { join(&access.sources) },
+            access.state.clone(),
+            access.reason.clone().unwrap_or_default(),
         ]
     });
     rows.collect()

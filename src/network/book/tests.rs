@@ -16,6 +16,7 @@ fn network(id: &str) -> Network {
         flag: Flag::Bridge,
         mtu: Some(1400),
         internal: false,
+        host_access: None,
         subnets: vec![Subnet { pool: "10.1.48.0/24".parse().unwrap(), gateway: None }],
         endpoints: BTreeMap::new(),
     }

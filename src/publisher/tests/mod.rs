@@ -55,6 +55,7 @@ fn networks(pools: &[&str]) -> Networks {
             flag: Flag::Bridge,
             mtu: None,
             internal: false,
+            host_access: None,
             subnets: vec![Subnet { pool: net(pool), gateway: None }],
             endpoints: Default::default(),
         };

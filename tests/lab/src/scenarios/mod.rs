@@ -7,6 +7,7 @@ mod etcd;
 mod fifty;
 mod flap;
 mod ground;
+mod host_access;
 mod hostile;
 mod kernel;
 mod modes;
@@ -88,6 +89,15 @@ pub(crate) const ALL: &[Scenario] = &[
         programs: &[],
         limit: Duration::from_secs(420),
         run: modes::run,
+    },
+    Scenario {
+        name: "host-access",
+        about: "a host reaches its own containers and they it, in l2, l3 and l3s, IPv4 and IPv6; nothing is left behind",
+        roots: BOTH,
+        needs: Needs::Ipvlan,
+        programs: &[],
+        limit: Duration::from_secs(600),
+        run: host_access::run,
     },
     Scenario {
         name: "quickstart",
