@@ -179,7 +179,7 @@ fn unknown_keys_name_the_place_and_the_known_ones() {
         ("[host]\nx = 1", "unknown key host.x (known: interface, address, name)"),
         (
             "[network]\nx = 1",
-            "unknown key network.x (known: mode, flag, subnet, gateway, mtu, pool, prefix_length, prefix_length6, block_length, block_length6, reserved)",
+            "unknown key network.x (known: mode, flag, subnet, gateway, mtu, host_access, pool, prefix_length, prefix_length6, block_length, block_length6, reserved)",
         ),
         (
             "[store.etcdd]\nx = 1",
