@@ -177,7 +177,7 @@ fn unknown_keys_name_the_place_and_the_known_ones() {
     for (text, sentence) in [
         ("x = 1", "unknown key x (known: host, network, store, daemon, log)"),
         ("[host]\nx = 1", "unknown key host.x (known: interface, address, name)"),
-        ("[network]\nx = 1", "unknown key network.x (known: mode, flag, subnet, gateway, mtu)"),
+        ("[network]\nx = 1", "unknown key network.x (known: mode, flag, subnet, gateway, mtu, host_access)"),
         (
             "[store.etcdd]\nx = 1",
             "unknown key store.etcdd (known: kind, away, etcd, filesystem, git, memory)",
