@@ -338,6 +338,22 @@ fn syntax_errors_name_the_line_and_quote_nothing() {
 }
 
 #[test]
+fn host_access_is_true_or_false() {
+    assert!(!toml("").load().config.network.host_access);
+    assert!(toml("[network]\nhost_access = true\n").load().config.network.host_access);
+    let variable = |word| toml("").variable("IPVLAND_NETWORK__HOST_ACCESS", word);
+    assert!(variable("true").load().config.network.host_access);
+    assert!(!variable("False").load().config.network.host_access);
+    let error = variable("yes").error();
+    assert_eq!(
+        error,
+        "environment: IPVLAND_NETWORK__HOST_ACCESS: network.host_access must be true or false, not \"yes\""
+    );
+    let error = toml("[network]\nhost_access = \"true\"\n").error();
+    assert_eq!(error, "ipvland.toml: network.host_access must be true or false, not \"true\"");
+}
+
+#[test]
 fn git_multihost_needs_a_repository_from_any_layer() {
     let multihost = |mut case: Case| {
         case.sources.git_multihost = true;

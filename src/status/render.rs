@@ -185,7 +185,7 @@ pub(crate) fn clean(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::status::{Learned, Refused, RouteStatus};
+    use crate::status::{Board, HostAccessStatus, Learned, NetworkStatus, Refused, RouteStatus};
 
     fn learned(host: &str, prefix: &str) -> Learned {
         Learned {
@@ -238,6 +238,43 @@ learned (2)
             text.contains("  10.1.51.0/24  10.1.1.51  eth2       foreign  an operator's route is there\n"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn a_line_a_network_says_whether_the_host_reaches_it() {
+        let network = |id: &str| NetworkStatus {
+            id: id.into(),
+            name: id.into(),
+            mode: "l2".into(),
+            parent: "eth2".into(),
+            subnets: vec!["10.1.1.0/24".parse().unwrap()],
+            endpoints: 1,
+            published: false,
+        };
+        let access = |id: &str, state: &str, reason: Option<&str>| HostAccessStatus {
+            id: id.into(),
+            network: id.into(),
+            device: Some("ipvh-eth2".into()),
+            sources: vec!["10.1.1.48".parse().unwrap()],
+            state: state.into(),
+            reason: reason.map(str::to_owned),
+        };
+        let board = Board::default();
+        board.update(|status| {
+            status.networks = ["blue", "red", "deaf"].map(network).into();
+            status.host_access =
+                vec![access("blue", "reached", None), access("red", "failed", Some("it is off"))];
+        });
+        let text = render_text(&board.read());
+        for line in [
+            "  ! this host and the containers of network red can't reach each other: it is off",
+            "  blue  blue  l2    eth2    10.1.1.0/24  1          no         ipvh-eth2",
+            "  red   red   l2    eth2    10.1.1.0/24  1          no         failed",
+            "  deaf  deaf  l2    eth2    10.1.1.0/24  1          no         no",
+            "  red      ipvh-eth2  10.1.1.48        failed   it is off",
+        ] {
+            assert!(text.lines().any(|other| other == line), "{line}\n{text}");
+        }
     }
 
     #[test]

@@ -138,6 +138,17 @@ fn survives(lab: &Lab, fleet: &Fleet, host: &Host) -> Outcome {
     all_reached(host, "after the device was deleted")?;
     host.ipvland_well()?;
 
+    lab.step("the store is away while the daemon starts and a container comes");
+    fleet.server.stop()?;
+    host.kill_ipvland()?;
+    host.launch_ipvland(&fleet.words())?;
+    host.remove_container("one")?;
+    host.loses_route(&host.inside(7), Duration::from_secs(1))?;
+    host.container("one", &format!("--net net1 --ip {} --ip6 {}", host.inside(7), host.inside6(7)))?;
+    all_reached(host, "without the store")?;
+    fleet.server.start()?;
+    host.ipvland_well()?;
+
     lab.step("a host that leaves the fleet keeps its containers");
     host.run("ipvland leave --force")?;
     all_reached(host, "after leaving")?;
