@@ -39,6 +39,9 @@ pub struct Status {
     pub routes: Vec<RouteStatus>,
     /// The Docker networks of this host.
     pub networks: Vec<NetworkStatus>,
+    /// What this host gives addresses of by itself.
+    #[serde(default)]
+    pub addresses: Vec<AddressStatus>,
 }
 
 /// Who this host is.
@@ -147,6 +150,21 @@ pub struct NetworkStatus {
     pub published: bool,
 }
 
+/// Address space that this host gives out by itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AddressStatus {
+    /// The prefix or block.
+    pub net: IpNet,
+    /// `subnet` (of the config), `prefix` (leased), `block` (leased, of a shared subnet) or `network` (of an l3 network).
+    pub kind: String,
+    /// How many addresses are given.
+    pub used: usize,
+    /// How many can be given at all; 2^64 and more count as one less.
+    pub size: u64,
+    /// Why no new ones are given, if so.
+    pub problem: Option<String>,
+}
+
 /// Where the parts of the daemon write their sections.
 #[derive(Debug, Clone, Default)]
 pub struct Board(Arc<Mutex<Status>>);
@@ -190,6 +208,7 @@ impl Status {
             let reason = route.reason.as_deref().unwrap_or("unknown");
             format!("the route to {} is {}: {reason}", route.prefix, route.state)
         }));
+        problems.extend(self.addresses.iter().filter_map(|addresses| addresses.problem.clone()));
         problems
     }
 }

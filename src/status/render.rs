@@ -22,6 +22,7 @@ pub fn render_text(status: &Status) -> String {
     section(&mut text, "routes", &["PREFIX", "NEXT HOP", "INTERFACE", "STATE", "REASON"], routes(status));
     let heads = ["ID", "NAME", "MODE", "PARENT", "SUBNETS", "ENDPOINTS", "PUBLISHED"];
     section(&mut text, "networks", &heads, networks(status));
+    section(&mut text, "addresses", &["PREFIX", "KIND", "GIVEN", "OF"], addresses(status));
     text
 }
 
@@ -93,6 +94,14 @@ fn networks(status: &Status) -> Rows {
             network.endpoints.to_string(),
             published.to_owned(),
         ]
+    });
+    rows.collect()
+}
+
+fn addresses(status: &Status) -> Rows {
+    let rows = status.addresses.iter().map(|addresses| {
+        let size = if addresses.size == u64::MAX { "2^64".to_owned() } else { addresses.size.to_string() };
+        vec![addresses.net.to_string(), addresses.kind.clone(), addresses.used.to_string(), size]
     });
     rows.collect()
 }
@@ -182,7 +191,7 @@ learned (2)
   10.1.1.51.json  a-longer-name  blue     10.1.52.0/24  10.1.1.51
 ";
         assert!(text.contains(table), "{text}");
-        assert!(text.contains("\nroutes (0)\n\nnetworks (0)\n"), "{text}");
+        assert!(text.contains("\nroutes (0)\n\nnetworks (0)\n\naddresses (0)\n"), "{text}");
     }
 
     #[test]
