@@ -7,6 +7,7 @@ mod fifty;
 mod flap;
 mod ground;
 mod hostile;
+mod ipam;
 mod kernel;
 mod modes;
 mod multihost;
@@ -93,6 +94,15 @@ pub(crate) const ALL: &[Scenario] = &[
         programs: &[],
         limit: Duration::from_secs(300),
         run: quickstart::run,
+    },
+    Scenario {
+        name: "ipam",
+        about: "addresses by ipvland itself: a prefix or blocks for each host, --ip, restarts, none twice",
+        roots: BOTH,
+        needs: Needs::Ipvlan,
+        programs: &[],
+        limit: Duration::from_secs(480),
+        run: ipam::run,
     },
     Scenario {
         name: "crash",
