@@ -48,6 +48,7 @@ impl Inner {
             None => {}
         }
         self.drop_stale(&network, &endpoint, &deadline).await?;
+        deadline.wait("the disk", self.ipam.admit(&network, &endpoint.addresses)).await??;
         if !endpoint.ports.is_empty() {
             let addresses: Vec<_> = endpoint.addresses.iter().map(|net| net.addr().to_string()).collect();
             let sentence = ports::warning(&endpoint.ports, &addresses);
@@ -59,8 +60,10 @@ impl Inner {
             addresses = ?endpoint.addresses,
             "endpoint added"
         );
+        let addresses = endpoint.addresses.clone();
         let enter = self.book.insert_endpoint(&network.id, &asked.endpoint, endpoint);
         deadline.wait("the disk", enter).await??;
+        self.ipam.touch(&addresses);
         // Docker has set the addresses, and an answer with any of them is an error to it.
         Ok(json!({"Interface": {}}))
     }
@@ -74,6 +77,10 @@ impl Inner {
         check_id("endpoint", &asked.endpoint)?;
         let _turn = self.turn(&asked.network, &deadline).await?;
         self.remove_link(&asked.endpoint, &deadline).await?;
+        let networks = self.book.networks();
+        let known = networks.get(&asked.network).and_then(|network| network.endpoints.get(&asked.endpoint));
+        // Docker gives the addresses back next, and must find them as they are: they wait for it from now on.
+        known.iter().for_each(|endpoint| self.ipam.touch(&endpoint.addresses));
         let forget = self.book.remove_endpoint(&asked.network, &asked.endpoint);
         deadline.wait("the disk", forget).await??;
         info!(network = short_id(&asked.network), endpoint = short_id(&asked.endpoint), "endpoint removed");
@@ -123,6 +130,7 @@ impl Inner {
         let known = networks.get(&asked.network).and_then(|network| network.endpoints.get(&asked.endpoint));
         if let Some(endpoint) = known.filter(|endpoint| endpoint.sandbox.is_some()) {
             let endpoint = apart(endpoint);
+            self.ipam.touch(&endpoint.addresses);
             let enter = self.book.insert_endpoint(&asked.network, &asked.endpoint, endpoint);
             deadline.wait("the disk", enter).await??;
         }
@@ -145,7 +153,8 @@ impl Inner {
         let holds = |old: &Endpoint| {
             old.addresses.iter().any(|old| new.addresses.iter().any(|new| new.addr() == old.addr()))
         };
-        for (id, _) in network.endpoints.iter().filter(|(_, old)| holds(old)) {
+        for (id, old) in network.endpoints.iter().filter(|(_, old)| holds(old)) {
+            self.ipam.check_gone(network, id, old).await?;
             warn!(
                 network = network.name,
                 endpoint = short_id(id),

@@ -34,6 +34,7 @@ impl Inner {
             debug!(network = network.name, "network {} is there already", network.name);
             return Ok(json!({}));
         }
+        self.ipam.check_mode(&network)?;
         if network.is_published() {
             let pools: Vec<_> = network.pools().collect();
             let check = self.announce.check(&pools);
@@ -86,6 +87,7 @@ impl Inner {
         }
         let _registering = deadline.wait("the making of another network", self.registering.lock()).await?;
         deadline.wait("the disk", self.book.remove(&id)).await??;
+        self.ipam.network_gone(network).await;
         info!(network = network.name, "removed network {}", network.name);
         if network.made_parent && !has_parent(&self.book.networks(), &network.parent) {
             let release = self.links.release_parent(&network.parent);

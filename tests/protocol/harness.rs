@@ -17,13 +17,20 @@ use ipnet::IpNet;
 use ipvland::{
     config::NetworkConfig,
     driver::{self, Announce, Announcement, Control, Driver, Links, Refusal, Settings},
+    fleet::View,
+    ipam::{self, Ipam},
     kernel::{Link, LinkKind},
+    lease::{Kind, Lease, Leases, Wish, free, standing},
     network::{Book, Network, Networks},
     parent::Parent,
+    policy::Local,
     status::Board,
 };
 use serde_json::Value;
-use tokio::{sync::oneshot, task::JoinHandle};
+use tokio::{
+    sync::{oneshot, watch},
+    task::JoinHandle,
+};
 
 /// The links of a host, in memory; `eth2` and `eth3` are there, VLANs on them are made.
 #[derive(Debug, Default)]
@@ -127,13 +134,56 @@ impl Control for Daemon {
     }
 }
 
+/// Grants every wish as a store does where web-2 leases the second block of 10.9.0.0/24, and 10.2.0.0/24.
+async fn grant(leases: Leases) {
+    let others: Vec<IpNet> = vec!["10.9.0.16/28".parse().unwrap(), "10.2.0.0/24".parse().unwrap()];
+    let mut wishes = leases.wishes();
+    loop {
+        let held = leases.held();
+        let taken: Vec<IpNet> = held.keys().copied().chain(others.clone()).collect();
+        let grant = |wish: &Wish| -> Result<Lease, String> {
+            let none = || "nothing is free".to_owned();
+            let theirs =
+                || "10.9.0.20 is in 10.9.0.16/28, which web-2 (10.1.1.51) has: give another --ip".to_owned();
+            Ok(match wish {
+                Wish::Prefix { pools, length, .. } => {
+                    let net = pools.iter().find_map(|pool| free::first_free(*pool, *length, &taken));
+                    Lease { net: net.ok_or_else(none)?, kind: Kind::Prefix }
+                }
+                Wish::Block { subnet, length, holds, .. } => {
+                    let net = match holds {
+                        Some(address) => {
+                            free::around(*address, *subnet, *length, &taken).ok_or_else(theirs)?
+                        }
+                        None => free::first_free(*subnet, *length, &taken).ok_or_else(none)?,
+                    };
+                    Lease { net, kind: Kind::Block }
+                }
+            })
+        };
+        let open = wishes.borrow_and_update().clone();
+        if let Some((ticket, wish)) = open.first_key_value() {
+            leases.answer(BTreeMap::from([(*ticket, grant(wish))])).await.unwrap();
+            continue;
+        }
+        if wishes.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
 /// A host with a running driver.
 pub(crate) struct Host {
     state: tempfile::TempDir,
     pub(crate) links: Arc<MemoryLinks>,
     pub(crate) fleet: Arc<Fleet>,
     pub(crate) settings: Settings,
+    pub(crate) times: ipam::Times,
+    /// What the store shows, and what this host's interfaces are.
+    views: watch::Sender<Arc<View>>,
+    local: watch::Sender<Local>,
     running: Option<(oneshot::Sender<()>, JoinHandle<std::io::Result<()>>)>,
+    tasks: Vec<JoinHandle<()>>,
 }
 
 /// An answer of the driver.
@@ -169,7 +219,11 @@ impl Host {
             links: Arc::default(),
             fleet: Arc::new(fleet),
             settings: Settings::new(defaults, Some("eth2".to_owned())),
+            times: ipam::Times::default(),
+            views: watch::Sender::default(),
+            local: watch::Sender::default(),
             running: None,
+            tasks: Vec::new(),
         };
         host.run();
         host
@@ -185,9 +239,25 @@ impl Host {
 
     /// Starts the daemon over what state there is.
     pub(crate) fn run(&mut self) {
+        let book = Book::open(self.state()).unwrap();
+        let leases = Leases::open(self.state().join("leases.json")).unwrap();
+        let start = standing::at_start(&self.settings.defaults, &leases.held(), &book.networks());
+        start.wishes.into_iter().for_each(|wish| leases.wish(wish));
+        let parts = ipam::Parts {
+            config: self.settings.defaults.clone(),
+            times: self.times,
+            leases: leases.clone(),
+            book: book.clone(),
+            views: self.views.subscribe(),
+            local: self.local.subscribe(),
+            board: Board::default(),
+        };
+        let ipam = Ipam::open(self.state().join(ipam::LEDGER), parts).unwrap();
+        self.tasks = vec![tokio::spawn(ipam.clone().run()), tokio::spawn(grant(leases))];
         let driver = Driver::new(
             self.settings.clone(),
-            Book::open(self.state()).unwrap(),
+            book,
+            ipam,
             self.links.clone(),
             self.fleet.clone(),
             Arc::new(Daemon),
@@ -209,6 +279,7 @@ impl Host {
             .unwrap()
             .unwrap();
         assert!(!self.socket().exists());
+        self.tasks.drain(..).for_each(|task| task.abort());
     }
 
     /// Stops the daemon and starts it over the same state.

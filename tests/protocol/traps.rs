@@ -56,7 +56,7 @@ async fn host_with_l3() -> Host {
 async fn the_answer_has_dockers_media_type() {
     let host = Host::start().await;
     let answer = host.call("Plugin.Activate", "").await;
-    assert_eq!(answer.json(), json!({"Implements": ["NetworkDriver"]}));
+    assert_eq!(answer.json(), json!({"Implements": ["NetworkDriver", "IpamDriver"]}));
     assert!(
         answer.head.contains("content-type: application/vnd.docker.plugins.v1.2+json"),
         "{}",

@@ -9,6 +9,7 @@ mod flap;
 mod ground;
 mod host_access;
 mod hostile;
+mod ipam;
 mod kernel;
 mod modes;
 mod multihost;
@@ -107,6 +108,15 @@ pub(crate) const ALL: &[Scenario] = &[
         programs: &[],
         limit: Duration::from_secs(300),
         run: quickstart::run,
+    },
+    Scenario {
+        name: "ipam",
+        about: "addresses by ipvland itself: a prefix or blocks for each host, --ip, restarts, none twice",
+        roots: BOTH,
+        needs: Needs::Ipvlan,
+        programs: &[],
+        limit: Duration::from_secs(480),
+        run: ipam::run,
     },
     Scenario {
         name: "crash",
