@@ -65,7 +65,7 @@ impl Ipam {
     /// A sentence when the disk refuses.
     pub async fn release_address(&self, id: &str, address: IpAddr) -> Result<(), String> {
         let inner = &self.0;
-        if !inner.state().pools.contains_key(id) {
+        if inner.pool(id).await.is_err() {
             return Ok(());
         }
         let networks = inner.book.networks();

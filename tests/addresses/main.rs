@@ -45,6 +45,8 @@ struct World {
     /// Endpoints that Docker could neither remove nor free: they stay until addresses run out.
     forgotten: Mutex<BTreeSet<IpAddr>>,
     errors: Mutex<BTreeMap<String, usize>>,
+    /// Addresses that were promised to two, and entered for one.
+    promised: Mutex<Vec<String>>,
     given: AtomicUsize,
     endpoints: AtomicU32,
     kills: AtomicUsize,
@@ -89,6 +91,8 @@ fn play(world: &World, docker: &Docker, host: u8, mut rng: Rng) {
             // Docker dies, or the container can't start for another reason and nobody says so.
             continue;
         }
+        // Docker has other work between its calls.
+        thread::sleep(Duration::from_millis(rng.u64(..100)));
         let endpoint = format!("e{:063x}", world.endpoints.fetch_add(1, Ordering::Relaxed));
         match docker.create_endpoint(&endpoint, address) {
             Ok(()) => {
@@ -97,6 +101,9 @@ fn play(world: &World, docker: &Docker, host: u8, mut rng: Rng) {
             }
             Err(error) => {
                 world.note(&error);
+                if !error.contains("empty body") && !error.contains("does not answer") {
+                    world.promised.lock().unwrap().push(error);
+                }
                 if let Err(error) = docker.release_address(address) {
                     world.note(&error);
                     world.forgotten.lock().unwrap().insert(address);
@@ -120,7 +127,7 @@ fn stop(world: &World, docker: &Docker, endpoint: &str, address: IpAddr) {
 /// Kills a daemon now and then, and starts it again.
 fn kill(world: &World, daemon: &Daemon, mut rng: Rng) {
     while !world.over.load(Ordering::Relaxed) {
-        thread::sleep(Duration::from_millis(rng.u64(2_000..15_000)));
+        thread::sleep(Duration::from_millis(rng.u64(1_000..10_000)));
         daemon.kill();
         world.kills.fetch_add(1, Ordering::Relaxed);
         thread::sleep(Duration::from_millis(rng.u64(..400)));
@@ -166,6 +173,10 @@ fn hosts_that_are_killed_give_no_address_twice_and_leak_none() {
         world.errors.into_inner().unwrap(),
     );
     assert!(world.given.into_inner() >= ALLOCATIONS);
+    // Who asks for an address by name right after a kill may get one whose holder has not come back yet, as Docker repeats
+    // such a request: that is rare, and one of the two is told.
+    let promised = world.promised.into_inner().unwrap();
+    assert!(promised.len() < 2, "{} addresses were promised to two: {promised:#?}", promised.len());
 
     let leaked = |daemon: &Daemon| -> Result<(), String> {
         let mine = held.iter().filter(|(_, (host, _))| *host == daemon.number());
