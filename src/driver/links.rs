@@ -1,6 +1,6 @@
 //! What the driver asks of the datapath: parents, and one link an endpoint.
 
-use std::fmt;
+use std::{fmt, path::Path};
 
 use async_trait::async_trait;
 
@@ -17,8 +17,8 @@ use crate::{
 /// dropped half-way leaves nothing that calling it again would not mend.
 #[async_trait]
 pub trait Links: fmt::Debug + Send + Sync + 'static {
-    /// Makes sure that the parent of a new network is there, made where its name says that it is a VLAN, and that the
-    /// network's links can sit on it beside those of `networks`.
+    /// Makes sure that the parent of a new network is there, made where its name says that it is a VLAN or the network's
+    /// own dummy, and that the network's links can sit on it beside those of `networks`.
     ///
     /// Returns whether the parent is of our making, now or earlier, and so goes with its last network.
     async fn prepare_parent(&self, network: &Network, networks: &Networks) -> Result<bool, Refusal>;
@@ -31,6 +31,10 @@ pub trait Links: fmt::Debug + Send + Sync + 'static {
 
     /// Removes the link of an endpoint from the host's namespace; one that is not there is no error.
     async fn remove(&self, endpoint: &str) -> Result<(), Refusal>;
+
+    /// Removes the link of an endpoint inside a container, given the file of its network namespace; one that is not there
+    /// is no error.
+    async fn remove_inside(&self, endpoint: &str, namespace: &Path) -> Result<(), Refusal>;
 }
 
 impl From<datapath::Error> for Refusal {
@@ -43,6 +47,9 @@ impl From<datapath::Error> for Refusal {
 impl Links for Datapath {
     async fn prepare_parent(&self, network: &Network, networks: &Networks) -> Result<bool, Refusal> {
         let others = networks.values();
+        if network.parent == datapath::dummy_name(&network.id) {
+            self.prepare_dummy(&network.parent, network.mtu).await?;
+        }
         let parent = self.prepare_parent(&network.parent, network.mode, network.mtu, others).await?;
         Ok(parent.made)
     }
@@ -58,6 +65,10 @@ impl Links for Datapath {
 
     async fn remove(&self, endpoint: &str) -> Result<(), Refusal> {
         Ok(self.remove(endpoint).await?)
+    }
+
+    async fn remove_inside(&self, endpoint: &str, namespace: &Path) -> Result<(), Refusal> {
+        Ok(self.remove_inside(endpoint, namespace).await?)
     }
 }
 

@@ -6,6 +6,7 @@
 //! - `wire`: the bodies, as Docker writes them
 //! - `options`: from a CreateNetwork to a network, a pure function
 //! - `networks`, `endpoints`: what the methods do
+//! - `numbering`: names of interfaces after Docker forgot which it gave
 //! - [`Links`], [`Announce`], [`Control`]: what the driver asks of the datapath, the publisher and the daemon
 //!
 //! Two rules go through all of it. Every method may come twice, since Docker's client retries. And Docker tells us of a
@@ -28,6 +29,7 @@ mod control;
 mod endpoints;
 mod links;
 mod networks;
+mod numbering;
 mod options;
 mod refusal;
 mod router;

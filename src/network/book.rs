@@ -144,6 +144,21 @@ impl Book {
         .await
     }
 
+    /// Marks the endpoints of a network that are in containers as restored: Docker started anew.
+    ///
+    /// # Errors
+    /// [`BookError`]; the book is then unchanged.
+    pub async fn mark_restored(&self, network: &str) -> Result<(), BookError> {
+        self.change(network.to_owned(), |known| {
+            let mut network = known.cloned();
+            for endpoint in network.iter_mut().flat_map(|network| network.endpoints.values_mut()) {
+                endpoint.restored |= endpoint.sandbox.is_some();
+            }
+            Ok(network)
+        })
+        .await
+    }
+
     /// Changes one network on disk, then in memory.
     ///
     /// The thread runs to its end even where the caller is dropped, so that both stay alike.
@@ -251,12 +266,7 @@ mod tests {
     }
 
     fn endpoint() -> Endpoint {
-        Endpoint {
-            addresses: vec!["10.1.48.2/24".parse().unwrap()],
-            ifname: Some("blue0".to_owned()),
-            sandbox: None,
-            routes: Vec::new(),
-        }
+        Endpoint::new(vec!["10.1.48.2/24".parse().unwrap()], Some("blue0".to_owned()))
     }
 
     #[tokio::test]
@@ -304,6 +314,20 @@ mod tests {
         assert!(error.starts_with("cannot write ") && error.contains("bb.json"), "{error}");
         assert!(!seen.has_changed().unwrap());
         assert_eq!(book.networks().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn endpoints_in_containers_are_marked_as_restored_on_disk_too() {
+        let state = tempfile::tempdir().unwrap();
+        let book = Book::open(state.path().to_owned()).unwrap();
+        book.insert(network("aa")).await.unwrap();
+        book.insert_endpoint("aa", "e1", endpoint()).await.unwrap();
+        let joined = Endpoint { sandbox: Some("/var/run/docker/netns/5e1f".to_owned()), ..endpoint() };
+        book.insert_endpoint("aa", "e2", joined).await.unwrap();
+        book.mark_restored("aa").await.unwrap();
+        book.mark_restored("bb").await.unwrap();
+        let again = Book::open(state.path().to_owned()).unwrap().networks();
+        assert_eq!(again["aa"].endpoints.values().map(|e| e.restored).collect::<Vec<_>>(), [false, true]);
     }
 
     #[tokio::test]
