@@ -109,7 +109,7 @@ impl Inner {
         let link = deadline.wait(&format!("the kernel to make a link on {}", network.parent), add).await??;
         debug!(network = network.name, endpoint = short_id(&asked.endpoint), link, "endpoint joins");
         let networks = self.book.networks();
-        let prefix = numbering::prefix(&networks, &asked);
+        let prefix = numbering::prefix(&networks, &asked, endpoint.ifname.as_deref());
         let mut joined = joined(&network, endpoint, link, prefix);
         if !asked.sandbox.is_empty() {
             // A second default route is one too many for Docker, which then can't start the container.

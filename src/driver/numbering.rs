@@ -1,4 +1,4 @@
-//! Names of interfaces inside containers that Docker restored.
+//! Names of interfaces inside containers, as far as a driver chooses them.
 //!
 //! Docker numbers the interfaces of a container: `eth0`, `eth1`. When it starts anew and its containers live
 //! (`live-restore`), it remembers the interfaces of those that have a gateway, and up to 26 no others (moby,
@@ -45,7 +45,11 @@ impl Inner {
 }
 
 /// Returns what stands before the number in the name of a joining endpoint's interface.
-pub(super) fn prefix(networks: &Networks, asked: &EndpointOnly) -> String {
+pub(super) fn prefix(networks: &Networks, asked: &EndpointOnly, wished: Option<&str>) -> String {
+    // Docker 28 gives interfaces the names that were wished for. Earlier ones number all, the first of a kind with 0.
+    if let Some(stem) = wished.and_then(|name| name.strip_suffix('0')).filter(|stem| is_stem(stem)) {
+        return stem.to_owned();
+    }
     let mut used = BTreeSet::new();
     for network in networks.values() {
         for (id, endpoint) in &network.endpoints {
@@ -65,6 +69,11 @@ pub(super) fn prefix(networks: &Networks, asked: &EndpointOnly) -> String {
     // There are fewer names in use than numbers.
     let mut free = (1..=used.len() + 1).map(|number| format!("{PREFIX}{number}"));
     free.find(|prefix| !used.contains(prefix)).unwrap_or_else(|| PREFIX.to_owned())
+}
+
+/// Tells whether a wished name without its number is one that Docker numbers from 0 in this container.
+fn is_stem(stem: &str) -> bool {
+    !stem.is_empty() && stem != PREFIX && !stem.ends_with(|last: char| last.is_ascii_digit())
 }
 
 /// Tells whether an endpoint gave its container an IPv4 gateway, by which Docker knows all of the container's interfaces.
