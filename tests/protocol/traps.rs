@@ -125,6 +125,21 @@ async fn after_a_start_of_docker_a_restored_container_gets_names_that_it_does_no
 }
 
 #[tokio::test]
+async fn a_name_that_ends_in_0_is_had_where_docker_numbers_all() {
+    for (wished, prefix) in
+        [("lan0", "lan"), ("eth0", "eth"), ("eth10", "eth"), ("0", "eth"), ("lan1", "eth"), ("a-b0", "a-b")]
+    {
+        let host = host_with_l3().await;
+        let mut asked = endpoint(ENDPOINT, "10.1.48.2/24");
+        asked["Options"] = json!({"com.docker.network.endpoint.ifname": wished});
+        ok(&host, "CreateEndpoint", asked).await;
+        let joined = ok(&host, "Join", only(ENDPOINT)).await;
+        assert_eq!(joined["InterfaceName"]["DstPrefix"], prefix, "{wished}");
+        assert_eq!(joined["InterfaceName"]["DstName"], wished, "for Docker 28 and later");
+    }
+}
+
+#[tokio::test]
 async fn where_a_restored_container_has_a_gateway_docker_counts_on() {
     const SECOND: &str = "bbbb000000000000000000000000000000000000000000000000000000000002";
     const OTHER: &str = "ffff000000000000000000000000000000000000000000000000000000000002";
