@@ -1,7 +1,7 @@
 //! Names of interfaces inside containers, as far as a driver chooses them.
 //!
 //! Docker numbers the interfaces of a container: `eth0`, `eth1`. When it starts anew and its containers live
-//! (`live-restore`), it remembers the interfaces of those that have a gateway, and up to 26 no others (moby,
+//! (`live-restore`), it remembers the interfaces of those that have a gateway, and before 28 no others (moby,
 //! `restoreOslSandbox`): a network that such a container is connected to next would be `eth0` once more, which fails with
 //! "file exists". Its driver may choose what stands before the number, so later ones are `eth10`, `eth11`, and after yet
 //! another start `eth20`.

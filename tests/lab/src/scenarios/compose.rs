@@ -39,7 +39,7 @@ pub(super) fn run(lab: &mut Lab) -> Outcome {
         {
             pings(host, service, name)?;
         }
-        let said = host.attempt(&format!("cd /srv/shop && docker-compose exec -T web ping -c 1 -W 2 db"))?;
+        let said = host.attempt("cd /srv/shop && docker-compose exec -T web ping -c 1 -W 2 db")?;
         if said.code == 0 {
             return Err(Failure::new("web finds db, with which it shares no network").showing(said.output));
         }

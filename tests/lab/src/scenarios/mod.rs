@@ -94,7 +94,7 @@ pub(crate) const ALL: &[Scenario] = &[
         roots: BOTH,
         needs: Needs::Ipvlan,
         programs: &[],
-        limit: Duration::from_secs(1200),
+        limit: Duration::from_secs(1800),
         run: parity::run,
     },
     Scenario {

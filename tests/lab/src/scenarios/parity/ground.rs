@@ -40,7 +40,7 @@ impl Ground {
         let ground = Self { host, beside, old: false };
         ground.name_server(&ground.beside, "10.1.1.99")?;
         ground.start_ipvland(&ground.words())?;
-        ground.start_docker(Restart::Stops)?;
+        ground.start_docker(Restart::Lives)?;
         let version = ground.look("docker version --format '{{.Server.Version}}'")?;
         lab.say(&format!("Docker {}", version.trim()));
         Ok(Self { old: version.starts_with("20.10."), ..ground })

@@ -32,14 +32,14 @@ pub(super) const ROWS: &[Row] = &[
     },
     Row {
         name: "live-restore-connect",
-        behaviour: "`connect` after that, in L3 or `--internal`, on Docker up to 26",
+        behaviour: "`connect` after that, in L3 or `--internal`, on Docker up to 27",
         builtin: "fails: \"renaming interface … to eth0: file exists\"",
         ours: "yes; the interface is `eth10`, after another restart `eth20`",
         check: live_restore_connect,
     },
     Row {
         name: "live-restore-disconnect",
-        behaviour: "`disconnect` after that, in L3 or `--internal`, on Docker up to 26",
+        behaviour: "`disconnect` after that, in L3 or `--internal`, on Docker up to 27",
         builtin: "the interface stays in the container, with an address that Docker gives to others",
         ours: "the interface is removed",
         check: live_restore_disconnect,
@@ -69,17 +69,16 @@ fn restart_alive(ground: &Ground) -> Outcome {
     ground.start_docker(Restart::Lives)
 }
 
-/// Runs a row with `live-restore`, and gives Docker back its default.
-fn alive(ground: &Ground, what: impl FnOnce() -> Outcome) -> Outcome {
-    restart_alive(ground)?;
-    let outcome = what();
-    ground.clean()?;
+fn docker_restarts(ground: &Ground, driver: Driver) -> Outcome {
     ground.stop_docker()?;
     ground.start_docker(Restart::Stops)?;
+    let outcome = stopped_and_started(ground, driver);
+    ground.clean()?;
+    restart_alive(ground)?;
     outcome
 }
 
-fn docker_restarts(ground: &Ground, driver: Driver) -> Outcome {
+fn stopped_and_started(ground: &Ground, driver: Driver) -> Outcome {
     ground.net(driver, &format!("{L2}.20"))?;
     ground.net_called(driver, "inner", "--internal --subnet 10.6.1.0/24")?;
     ground.container("box", "--net net --ip 10.6.0.7")?;
@@ -94,87 +93,76 @@ fn docker_restarts(ground: &Ground, driver: Driver) -> Outcome {
 }
 
 fn live_restore(ground: &Ground, driver: Driver) -> Outcome {
-    alive(ground, || {
-        ground.net(driver, L3)?;
-        ground.container("box", "--net net --ip 10.6.0.7")?;
-        ground.container("there", "--net net")?;
-        let pinging = Pinging::start(ground, "there", "10.6.0.7")?;
-        restart_alive(ground)?;
-        ground.pings("there", "box")?;
-        pinging.lost_nothing().map(|_| ())
-    })
-}
-
-fn live_restore_with_gateway(ground: &Ground, driver: Driver) -> Outcome {
-    alive(ground, || {
-        ground.net(driver, L2)?;
-        ground.net_called(
-            driver,
-            "second",
-            &format!("--internal --subnet 10.6.1.0/24 -o parent={CARD}.20"),
-        )?;
-        ground.container("box", "--net net")?;
-        ground.container("there", "--net second --ip 10.6.1.7")?;
-        restart_alive(ground)?;
-        ground.run("docker network connect second box")?;
-        has_interfaces(ground, "box", &["eth0", "eth1", "lo"])?;
-        ground.pings("box", "10.6.1.7")?;
-        ground.run("docker network disconnect net box")?;
-        has_interfaces(ground, "box", &["eth1", "lo"])
-    })
-}
-
-fn live_restore_connect(ground: &Ground, driver: Driver) -> Outcome {
-    alive(ground, || {
-        ground.net(driver, L3)?;
-        for (name, number) in [("second", 1), ("third", 2)] {
-            let arguments = format!("--internal --subnet 10.6.{number}.0/24 -o parent={CARD}.2{number}");
-            ground.net_called(driver, name, &arguments)?;
-            ground.container(&format!("on-{name}"), &format!("--net {name} --ip 10.6.{number}.7"))?;
-        }
-        ground.container("box", "--net net")?;
-        restart_alive(ground)?;
-        if driver == Driver::BuiltIn {
-            return contains(
-                &ground.refused("docker network connect second box")?,
-                "to \"eth0\": file exists",
-            );
-        }
-        ground.run("docker network connect second box")?;
-        has_interfaces(ground, "box", &["eth0", "eth10", "lo"])?;
-        ground.pings("box", "10.6.1.7")?;
-        restart_alive(ground)?;
-        ground.run("docker network connect third box")?;
-        has_interfaces(ground, "box", &["eth0", "eth10", "eth20", "lo"])?;
-        ground.pings("box", "10.6.2.7")?;
-        ground.pings("box", "10.6.1.7")
-    })
-}
-
-fn live_restore_disconnect(ground: &Ground, driver: Driver) -> Outcome {
-    alive(ground, || {
-        ground.net(driver, L3)?;
-        ground.container("box", "--net net --ip 10.6.0.7")?;
-        restart_alive(ground)?;
-        ground.run("docker network disconnect net box")?;
-        if driver == Driver::BuiltIn {
-            return has_interfaces(ground, "box", &["eth0", "lo"]);
-        }
-        has_interfaces(ground, "box", &["lo"])?;
-        ground.container("other", "--net net --ip 10.6.0.7")?;
-        ground.run("docker network connect net box")?;
-        has_interfaces(ground, "box", &["eth0", "lo"])?;
-        ground.pings("box", "10.6.0.7")
-    })
-}
-
-fn daemon_restarts(ground: &Ground, driver: Driver) -> Outcome {
-    if driver == Driver::BuiltIn {
-        return docker_restarts(ground, driver);
-    }
     ground.net(driver, L3)?;
     ground.container("box", "--net net --ip 10.6.0.7")?;
     ground.container("there", "--net net")?;
+    let pinging = Pinging::start(ground, "there", "10.6.0.7")?;
+    restart_alive(ground)?;
+    ground.pings("there", "box")?;
+    pinging.lost_nothing().map(|_| ())
+}
+
+fn live_restore_with_gateway(ground: &Ground, driver: Driver) -> Outcome {
+    ground.net(driver, L2)?;
+    ground.net_called(driver, "second", &format!("--internal --subnet 10.6.1.0/24 -o parent={CARD}.20"))?;
+    ground.container("box", "--net net")?;
+    ground.container("there", "--net second --ip 10.6.1.7")?;
+    restart_alive(ground)?;
+    ground.run("docker network connect second box")?;
+    has_interfaces(ground, "box", &["eth0", "eth1", "lo"])?;
+    ground.pings("box", "10.6.1.7")?;
+    ground.run("docker network disconnect net box")?;
+    has_interfaces(ground, "box", &["eth1", "lo"])
+}
+
+fn live_restore_connect(ground: &Ground, driver: Driver) -> Outcome {
+    ground.net(driver, L3)?;
+    for (name, number) in [("second", 1), ("third", 2)] {
+        let arguments = format!("--internal --subnet 10.6.{number}.0/24 -o parent={CARD}.2{number}");
+        ground.net_called(driver, name, &arguments)?;
+        ground.container(&format!("on-{name}"), &format!("--net {name} --ip 10.6.{number}.7"))?;
+    }
+    ground.container("box", "--net net")?;
+    restart_alive(ground)?;
+    if driver == Driver::BuiltIn {
+        return contains(&ground.refused("docker network connect second box")?, "to \"eth0\": file exists");
+    }
+    ground.run("docker network connect second box")?;
+    has_interfaces(ground, "box", &["eth0", "eth10", "lo"])?;
+    ground.pings("box", "10.6.1.7")?;
+    restart_alive(ground)?;
+    ground.run("docker network connect third box")?;
+    has_interfaces(ground, "box", &["eth0", "eth10", "eth20", "lo"])?;
+    ground.pings("box", "10.6.2.7")?;
+    ground.pings("box", "10.6.1.7")
+}
+
+fn live_restore_disconnect(ground: &Ground, driver: Driver) -> Outcome {
+    ground.net(driver, L3)?;
+    ground.container("box", "--net net --ip 10.6.0.7")?;
+    restart_alive(ground)?;
+    ground.run("docker network disconnect net box")?;
+    if driver == Driver::BuiltIn {
+        return has_interfaces(ground, "box", &["eth0", "lo"]);
+    }
+    has_interfaces(ground, "box", &["lo"])?;
+    ground.container("other", "--net net --ip 10.6.0.7")?;
+    ground.run("docker network connect net box")?;
+    has_interfaces(ground, "box", &["eth0", "lo"])?;
+    ground.pings("box", "10.6.0.7")
+}
+
+fn daemon_restarts(ground: &Ground, driver: Driver) -> Outcome {
+    ground.net(driver, L3)?;
+    ground.container("box", "--net net --ip 10.6.0.7")?;
+    ground.container("there", "--net net")?;
+    if driver == Driver::BuiltIn {
+        // It is a part of Docker.
+        ground.stop_docker()?;
+        let refused = ground.refused("docker network inspect net");
+        ground.start_docker(Restart::Lives)?;
+        return refused.and_then(|_| ground.pings("there", "10.6.0.7"));
+    }
     let pinging = Pinging::start(ground, "there", "10.6.0.7")?;
     ground.stop_ipvland()?;
     ground.start_ipvland(&ground.words())?;
@@ -196,7 +184,7 @@ fn host_restarts(ground: &Ground, driver: Driver) -> Outcome {
     ground.power_cut()?;
     ground.power_on()?;
     ground.start_ipvland(&ground.words())?;
-    ground.start_docker(Restart::Stops)?;
+    ground.start_docker(Restart::Lives)?;
     if driver == Driver::BuiltIn && !ground.has_link(&vlan)? {
         return Err(Failure::new("the VLAN is not there when Docker has started"));
     }
