@@ -152,6 +152,10 @@ fn a_link_whose_parent_is_in_another_namespace_has_none() {
         assert!(!netlink.delete_link_inside(namespace, "ipvland:y").await.unwrap());
         assert!(netlink.delete_link_inside(namespace, "ipvland:x").await.unwrap());
         assert!(!netlink.delete_link_inside(namespace, "ipvland:x").await.unwrap());
+        for gone in ["/no/such/namespace", "/etc/hostname"] {
+            let gone = std::path::Path::new(gone);
+            assert!(!netlink.delete_link_inside(gone, "ipvland:x").await.unwrap(), "{gone:?}");
+        }
         holder.kill().unwrap();
         holder.wait().unwrap();
     });

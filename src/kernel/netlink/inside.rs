@@ -33,7 +33,12 @@ impl Netlink {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
             Err(error) => return Err(Failure::Open(error)),
         };
-        let number = self.number_of(file.as_raw_fd()).await?;
+        let number = match self.number_of(file.as_raw_fd()).await {
+            Ok(number) => number,
+            // The file is there, and the namespace is not: Docker unmounts it first.
+            Err(Failure::Errno(errno::INVALID)) => return Ok(false),
+            Err(failure) => return Err(failure),
+        };
         let mut all = message::link_by_index(0);
         all.attributes.push(LinkAttribute::IfNetnsId(number));
         let links = self.dump(Message::GetLink(all)).await?;

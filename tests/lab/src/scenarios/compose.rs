@@ -87,8 +87,7 @@ fn project(host: &Host) -> String {
     let (front, back) = (subnet(host, 2), subnet(host, 3));
     let (web, db) = (address(host, 2, 7), address(host, 3, 9));
     format!(
-        "version: '3.7'
-services:
+        "services:
   web:
     image: {IMAGE}
     command: sleep 100000
