@@ -6,6 +6,7 @@
 //! - `wire`: the bodies, as Docker writes them
 //! - `options`: from a CreateNetwork to a network, a pure function
 //! - `networks`, `endpoints`, `addresses`: what the methods do
+//! - `numbering`: names of interfaces after Docker forgot which it gave
 //! - `ports`: what published ports mean
 //! - [`Links`], [`Announce`], [`Control`]: what the driver asks of the datapath, the publisher and the daemon
 //!
@@ -31,6 +32,7 @@ mod endpoints;
 mod host_access;
 mod links;
 mod networks;
+mod numbering;
 mod options;
 mod ports;
 mod refusal;

@@ -11,6 +11,7 @@ use super::{
     wire::{CreateNetwork, GwAllocCheck, NetworkOnly, check_id},
 };
 use crate::{
+    datapath::dummy_name,
     kernel::Mode,
     network::{Network, Networks, short_id},
 };
@@ -46,6 +47,14 @@ impl Inner {
         }
         if network.is_published() {
             self.publish(&network, &deadline).await?;
+        }
+        if self.settings.interface.is_none() && network.parent == dummy_name(&network.id) {
+            warn!(
+                network = network.name,
+                "network {} has no parent, so its containers reach each other alone: give one with `-o parent=eth2`, or \
+                 for all networks with `interface` in the table [host] of the configuration",
+                network.name
+            );
         }
         info!(
             network = network.name,
@@ -93,7 +102,7 @@ impl Inner {
             let release = self.links.release_parent(&network.parent);
             let waited = format!("the kernel to remove {}", network.parent);
             if let Err(refusal) = deadline.wait(&waited, release).await.and_then(|released| released) {
-                // The network is gone for Docker and for the fleet; a spare VLAN harms nobody.
+                // The network is gone for Docker and for the fleet; a spare VLAN or dummy harms nobody.
                 warn!(parent = network.parent, "the parent {} stays: {refusal}", network.parent);
             }
         }
@@ -103,7 +112,8 @@ impl Inner {
     /// Tells Docker 28 and later whether to leave the first address of each pool to containers.
     pub(super) fn gateway_check(&self, request: &GwAllocCheck) -> Result<Value, Refusal> {
         let wish = options::read(&request.options)?;
-        let none = wish.internal || wish.mode.unwrap_or(self.settings.defaults.mode) != Mode::L2;
+        let none =
+            wish.is_internal(&self.settings) || wish.mode.unwrap_or(self.settings.defaults.mode) != Mode::L2;
         Ok(json!({"SkipIPv4": none, "SkipIPv6": none}))
     }
 

@@ -108,7 +108,7 @@ async fn dispatch(
     let driver = &driver.0;
     let (interface, name) = method.split_once('.')?;
     Some(match (interface, name) {
-        ("Plugin", "Activate") => Ok(json!({"Implements": ["NetworkDriver", "IpamDriver"]})),
+        ("Plugin", "Activate") => driver.activate(deadline).await,
         // Only Swarm looks at the scope of connectivity; it is local as we serve single hosts.
         ("NetworkDriver", "GetCapabilities") => {
             Ok(json!({"Scope": "local", "ConnectivityScope": "local", "GwAllocChecker": true}))

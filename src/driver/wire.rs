@@ -110,7 +110,7 @@ pub(super) struct InterfaceName {
     #[serde(rename = "SrcName")]
     pub(super) source: String,
     #[serde(rename = "DstPrefix")]
-    pub(super) prefix: &'static str,
+    pub(super) prefix: String,
     #[serde(rename = "DstName", skip_serializing_if = "Option::is_none")]
     pub(super) name: Option<String>,
 }

@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     fn endpoint(sandbox: Option<String>) -> Endpoint {
-        Endpoint { addresses: Vec::new(), ifname: None, sandbox, routes: Vec::new(), ports: Vec::new() }
+        Endpoint { sandbox, ..Endpoint::new(Vec::new(), None) }
     }
 
     #[tokio::test]

@@ -222,13 +222,7 @@ impl Host {
     /// Makes an endpoint with an address that was given.
     async fn endpoint(&self, network: &str, id: &str, address: IpNet, sandbox: Option<&str>) {
         let sandbox = sandbox.map(str::to_owned);
-        let endpoint = Endpoint {
-            addresses: vec![address],
-            ifname: None,
-            sandbox,
-            routes: Vec::new(),
-            ports: Vec::new(),
-        };
+        let endpoint = Endpoint { sandbox, ..Endpoint::new(vec![address], None) };
         self.ipam.admit(&self.book.networks()[network], &endpoint.addresses).await.unwrap();
         self.book.insert_endpoint(network, id, endpoint).await.unwrap();
         self.ipam.touch(&[address]);

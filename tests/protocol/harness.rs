@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     io::{Read, Write},
     os::unix::net::UnixStream,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -32,11 +32,13 @@ use tokio::{
     task::JoinHandle,
 };
 
-/// The links of a host, in memory; `eth2` and `eth3` are there, VLANs on them are made.
+/// The links of a host, in memory; `eth2` and `eth3` are there, VLANs on them and dummies are made.
 #[derive(Debug, Default)]
 pub(crate) struct MemoryLinks {
     pub(crate) links: Mutex<BTreeMap<String, String>>,
-    pub(crate) vlans: Mutex<BTreeSet<String>>,
+    pub(crate) made: Mutex<BTreeSet<String>>,
+    /// The links that Docker left in a container, by their endpoints.
+    pub(crate) inside: Mutex<BTreeMap<String, PathBuf>>,
     pub(crate) hangs: AtomicBool,
 }
 
@@ -69,18 +71,18 @@ impl Links for MemoryLinks {
     async fn prepare_parent(&self, network: &Network, _: &Networks) -> Result<bool, Refusal> {
         let parent = network.parent.as_str();
         self.pass().await;
-        match parent.split_once('.') {
-            None if parent == "eth2" || parent == "eth3" => Ok(false),
-            Some(_) => {
-                self.vlans.lock().unwrap().insert(parent.to_owned());
-                Ok(true)
-            }
-            None => Err(Refusal(format!("parent {parent} does not exist"))),
+        if parent == "eth2" || parent == "eth3" {
+            return Ok(false);
         }
+        if !parent.contains('.') && !parent.starts_with("di-") {
+            return Err(Refusal(format!("parent {parent} does not exist")));
+        }
+        self.made.lock().unwrap().insert(parent.to_owned());
+        Ok(true)
     }
 
     async fn release_parent(&self, parent: &str) -> Result<(), Refusal> {
-        self.vlans.lock().unwrap().remove(parent);
+        self.made.lock().unwrap().remove(parent);
         Ok(())
     }
 
@@ -95,6 +97,15 @@ impl Links for MemoryLinks {
     async fn remove(&self, endpoint: &str) -> Result<(), Refusal> {
         self.pass().await;
         self.links.lock().unwrap().remove(endpoint);
+        Ok(())
+    }
+
+    async fn remove_inside(&self, endpoint: &str, namespace: &Path) -> Result<(), Refusal> {
+        self.pass().await;
+        let mut inside = self.inside.lock().unwrap();
+        if inside.get(endpoint).is_some_and(|left| left == namespace) {
+            inside.remove(endpoint);
+        }
         Ok(())
     }
 }
@@ -317,11 +328,12 @@ impl Host {
         Answer { code, head: head.to_lowercase(), text: text.to_owned() }
     }
 
-    /// Returns the links and VLANs that are there, a line each.
+    /// Returns the links, VLANs and dummies that are there, a line each.
     pub(crate) fn shown_links(&self) -> Vec<String> {
         let links = self.links.links.lock().unwrap();
-        let vlans = self.links.vlans.lock().unwrap();
-        let vlans = vlans.iter().map(|name| format!("vlan {name}"));
-        links.values().map(|link| format!("link {link}")).chain(vlans).collect()
+        let made = self.links.made.lock().unwrap();
+        let made =
+            made.iter().map(|name| format!("{} {name}", if name.contains('.') { "vlan" } else { "dummy" }));
+        links.values().map(|link| format!("link {link}")).chain(made).collect()
     }
 }

@@ -1,6 +1,7 @@
 //! What the lab tries: one file a subject, one function a scenario.
 
 mod change;
+mod compose;
 mod crash;
 mod docker_run;
 mod etcd;
@@ -16,9 +17,11 @@ mod multihost;
 mod neighbours;
 mod outage;
 mod parents;
+mod parity;
 mod pools;
 mod ports;
 mod quickstart;
+mod restarts;
 mod secrets;
 mod shell;
 mod swap;
@@ -101,6 +104,15 @@ pub(crate) const ALL: &[Scenario] = &[
         run: host_access::run,
     },
     Scenario {
+        name: "parity",
+        about: "docs/parity.md, row by row, with Docker's own ipvlan driver and with ours",
+        roots: BOTH,
+        needs: Needs::Ipvlan,
+        programs: &[],
+        limit: Duration::from_secs(1800),
+        run: parity::run,
+    },
+    Scenario {
         name: "quickstart",
         about: "the demo, a third host with a YAML file, and everything removed again",
         roots: BOTH,
@@ -126,6 +138,24 @@ pub(crate) const ALL: &[Scenario] = &[
         programs: &[],
         limit: Duration::from_secs(420),
         run: crash::run,
+    },
+    Scenario {
+        name: "restarts",
+        about: "Docker restarts 20 times with live-restore: no lost ping; connect and disconnect work afterwards",
+        roots: BOTH,
+        needs: Needs::Ipvlan,
+        programs: &[],
+        limit: Duration::from_secs(900),
+        run: restarts::run,
+    },
+    Scenario {
+        name: "compose",
+        about: "a project of docker-compose on each of two hosts: names, addresses across, nothing left after down",
+        roots: BOTH,
+        needs: Needs::Ipvlan,
+        programs: &[],
+        limit: Duration::from_secs(600),
+        run: compose::run,
     },
     Scenario {
         name: "outage",
