@@ -27,6 +27,7 @@ pub fn render_text(status: &Status) -> String {
             let _ = writeln!(text, "  * {}: {}", clean(&network.name), clean(note));
         }
     }
+    section(&mut text, "names", &[], names(status));
     text
 }
 
@@ -100,6 +101,24 @@ fn networks(status: &Status) -> Rows {
         ]
     });
     rows.collect()
+}
+
+fn names(status: &Status) -> Rows {
+    let names = &status.names;
+    if !names.enabled {
+        return vec![pair("state", "off")];
+    }
+    let listen = if names.listen.is_empty() { "nowhere".to_owned() } else { names.listen.join(", ") };
+    let mut rows = vec![
+        pair("state", "on"),
+        pair("answers on", &listen),
+        pair("own", &names.own.to_string()),
+        pair("learned", &names.learned.to_string()),
+    ];
+    rows.extend(
+        names.refused.iter().map(|refused| pair("refused", &format!("{}: {}", refused.file, refused.reason))),
+    );
+    rows
 }
 
 fn pair(name: &str, value: &str) -> Vec<String> {
