@@ -193,6 +193,8 @@ impl Gather {
         });
         self.board.update(|status| {
             match (&status.names.away, &words) {
+                // At the machine's start we are there before Docker.
+                (None, Some(words)) if self.names.borrow().is_none() => tracing::info!("{words}"),
                 (before, Some(words)) if before.as_ref() != Some(words) => tracing::warn!("{words}"),
                 (Some(_), None) => tracing::info!("Docker's API is back"),
                 _ => {}
