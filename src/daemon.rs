@@ -162,6 +162,8 @@ pub(crate) async fn run(config: Config, registry: Registry) -> Result<(), String
         kernel: Arc::clone(&kernel),
         parent: identity.interface.clone(),
         own,
+        networks: book.subscribe(),
+        machine: identity.id.clone(),
         leave: left.subscribe(),
         board: board.clone(),
     };

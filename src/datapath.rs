@@ -1,11 +1,13 @@
 //! One container's ipvlan link: made in the host's namespace, marked as ours, and handed to Docker.
 //!
 //! Whatever is made here carries an alias that starts with [`ALIAS_PREFIX`]: `ipvland:ENDPOINT` on a container's link,
-//! [`PARENT_ALIAS`] on a VLAN parent. Nothing without it is ever removed.
+//! [`PARENT_ALIAS`] on a VLAN parent. Nothing without it is ever removed. The device by which the host itself reaches
+//! containers is [`host_access`](crate::host_access)'s to make and remove, and goes with a parent of ours.
 
 use std::{collections::BTreeSet, sync::Arc};
 
 use crate::{
+    host_access,
     kernel::{ALIAS_PREFIX, Kernel, KernelError, Link, LinkIndex, LinkKind, Mode, NewLink},
     network::Network,
 };
@@ -190,7 +192,8 @@ impl Datapath {
             );
             return Ok(false);
         }
-        if let Some(other) = links.iter().find(|link| link.parent == Some(parent.index)) {
+        let sits_on_it = |link: &&Link| link.parent == Some(parent.index) && !host_access::is_device(link);
+        if let Some(other) = links.iter().find(sits_on_it) {
             tracing::warn!(parent = name, link = %other.name, "a parent interface that something sits on is left in place");
             return Ok(false);
         }
@@ -282,6 +285,7 @@ impl Datapath {
         for link in self.kernel.links().await? {
             let ours = match link.alias.as_str() {
                 PARENT_ALIAS => false,
+                _ if host_access::is_device(&link) => false,
                 "" => has_our_name(&link) && !names.contains(&link.name),
                 alias => alias.starts_with(ALIAS_PREFIX) && !aliases.contains(alias),
             };
@@ -341,7 +345,8 @@ fn check_mtu(parent: &Link, mtu: Option<u32>) -> Result<()> {
     }
 }
 
-fn check_parent(parent: &Link, mode: Mode, mtu: Option<u32>, links: &[Link]) -> Result<()> {
+/// Checks that links of a mode can sit on a parent beside those that it carries.
+pub(crate) fn check_parent(parent: &Link, mode: Mode, mtu: Option<u32>, links: &[Link]) -> Result<()> {
     let name = &parent.name;
     if parent.loopback {
         return refused(format!(

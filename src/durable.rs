@@ -18,13 +18,29 @@ pub const UNFINISHED: &str = ".unfinished";
 /// What the file system says; the old content stands then, except where only the last sync of the directory failed.
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let unfinished = beside(path, UNFINISHED)?;
-    let written = fill(&unfinished, bytes).and_then(|()| rename(&unfinished, path));
+    let written =
+        fill(&unfinished, bytes).and_then(|file| file.sync_all()).and_then(|()| rename(&unfinished, path));
     if written.is_err() {
         // The first error is the one to tell; the next write clears what may be left.
         let _ = remove_file(&unfinished);
     }
     written?;
     sync_parent(path)
+}
+
+/// Puts `bytes` in the place of a file, mode 0600, so that the death of the process leaves the old content or the new. It
+/// doesn't wait for the disk: after a power cut the file may be damaged.
+///
+/// # Errors
+/// What the file system says; the old content stands then.
+pub fn swap(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let unfinished = beside(path, UNFINISHED)?;
+    let written = fill(&unfinished, bytes).and_then(|_| rename(&unfinished, path));
+    if written.is_err() {
+        // The first error is the one to tell; the next write clears what may be left.
+        let _ = remove_file(&unfinished);
+    }
+    written
 }
 
 /// Removes a file for good; one that is gone already is no error.
@@ -57,7 +73,7 @@ pub fn create_dir(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
-fn fill(path: &Path, bytes: &[u8]) -> io::Result<()> {
+fn fill(path: &Path, bytes: &[u8]) -> io::Result<File> {
     // Removed and made anew: an old file could have another owner or mode, or be a link to elsewhere.
     match remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -65,7 +81,7 @@ fn fill(path: &Path, bytes: &[u8]) -> io::Result<()> {
     }
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(bytes)?;
-    file.sync_all()
+    Ok(file)
 }
 
 fn beside(path: &Path, ending: &str) -> io::Result<PathBuf> {

@@ -21,6 +21,7 @@ mod tests;
 
 pub use cache::{Cache, Saved};
 use hold::{Cause, Hold};
+pub(crate) use names::names_of;
 pub use names::{NamesFiles, NamesView};
 
 /// Where the records of a [`View`] come from.

@@ -28,6 +28,7 @@
 //! | [`parent`] | which interface of this host a parent means |
 //! | [`datapath`] | parents and one ipvlan link a container |
 //! | [`host`] | who this host is and how it is reached |
+//! | [`host_access`] | the devices by which this host reaches its own containers |
 //! | [`publisher`] | keeps this host's own record in the store |
 //! | [`fleet`] | follows the store, and remembers the last good snapshot on disk |
 //! | [`record`] | what one host tells the others |
@@ -60,6 +61,7 @@ pub mod driver;
 pub mod durable;
 pub mod fleet;
 pub mod host;
+pub mod host_access;
 pub mod kernel;
 pub mod lease;
 mod logging;

@@ -33,11 +33,22 @@ pub struct Network {
     /// Whether containers get no way out (`--internal`).
     #[serde(default)]
     pub internal: bool,
+    /// How this host reaches its containers, where it does.
+    #[serde(default)]
+    pub host_access: Option<HostAccess>,
     /// Its subnets, IPv4 and IPv6.
     pub subnets: Vec<Subnet>,
     /// Its endpoints by Docker's id of them.
     #[serde(default)]
     pub endpoints: BTreeMap<String, Endpoint>,
+}
+
+/// The wish that this host reaches the containers of a network, and they it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostAccess {
+    /// Addresses of the network that are set aside for this host (`--aux-address host=10.1.1.250`), one a subnet at most.
+    #[serde(default)]
+    pub addresses: Vec<IpAddr>,
 }
 
 /// A subnet of a network.

@@ -166,6 +166,7 @@ mod tests {
             mtu: 1500,
             up: true,
             loopback: name == "lo",
+            mac: None,
         }
     }
 

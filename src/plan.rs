@@ -71,6 +71,8 @@ pub fn wanted(accepted: &[Accepted], parent: LinkIndex) -> Vec<Route> {
         link: Some(parent),
         protocol: ROUTE_PROTOCOL,
         metric: metric(accepted.prefix),
+        source: None,
+        mtu: None,
     });
     routes.collect()
 }
@@ -125,9 +127,10 @@ pub fn plan(wanted: &[Route], installed: &[Route]) -> Plan {
 }
 
 impl Plan {
-    /// Drops every change of a route that is there, for records that may be older than the kernel's routes.
-    pub fn additions_only(mut self) -> Self {
-        self.ops.retain(|op| matches!(op, RouteOp::Add(_)));
+    /// Drops every change of a route that is there, for records that may be older than the kernel's routes. Routes that
+    /// don't come from records, `but`, are changed all the same.
+    pub fn additions_only(mut self, but: impl Fn(&Route) -> bool) -> Self {
+        self.ops.retain(|op| matches!(op, RouteOp::Add(_)) || but(op.route()));
         self
     }
 }

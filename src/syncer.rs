@@ -5,8 +5,11 @@
 //! without telling. What was done before is never remembered: each pass starts from what the store and the kernel show.
 //!
 //! Only routes with our protocol number are ever touched. They stay when the daemon stops, and are adopted by the next.
+//!
+//! The routes by which this host reaches its own containers ([`host_access`]) are part of the same pass. They follow the
+//! book of networks alone: they come and go whether the records are there, old, or of no concern because the host has left.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use futures::{FutureExt, StreamExt};
 use ipnet::IpNet;
@@ -18,7 +21,9 @@ use tokio::{
 
 use crate::{
     fleet::{Source, View},
-    kernel::{Address, Kernel, KernelError, Link, LinkIndex, ROUTE_PROTOCOL, RouteOp},
+    host_access::{self, Access},
+    kernel::{Address, Kernel, KernelError, Link, LinkIndex, ROUTE_PROTOCOL, Route, RouteOp},
+    network::{Network, Networks},
     plan, policy,
     policy::Local,
     status::Board,
@@ -54,7 +59,11 @@ pub struct Syncer {
     pub parent: Option<String>,
     /// The key of this host's own record, where it has one.
     pub own: watch::Receiver<Option<Key>>,
-    /// Whether this host has left the fleet: then all our routes are taken out, and it stays so.
+    /// The networks of this host.
+    pub networks: watch::Receiver<Networks>,
+    /// The stable id of the machine.
+    pub machine: String,
+    /// Whether this host has left the fleet: then all our routes to others are taken out, and it stays so.
     pub leave: watch::Receiver<bool>,
     /// Where the sections `learned`, `refused` and `routes` are written.
     pub board: Board,
@@ -68,6 +77,8 @@ struct Memory {
     underlay: Vec<IpNet>,
     /// What was judged last.
     judged: Arc<View>,
+    /// The networks with host access as they were at the last pass, so that a change of others makes none.
+    accessed: Vec<Network>,
 }
 
 impl Syncer {
@@ -86,13 +97,20 @@ impl Syncer {
                 () = news(&mut self.view, &memory.judged) => true,
                 () = changed(&mut self.own) => true,
                 () = changed(&mut self.leave) => true,
+                () = accessed_changed(&mut self.networks, &memory.accessed) => true,
                 Some(_) = events.next() => false,
                 () = sleep_until(begun + pause) => false,
             };
-            // News of the fleet are rare and complete; the kernel's come in storms.
+            // News of the fleet are rare and complete; the kernel's come in storms. A container that starts waits for none.
             if !urgent {
-                sleep(GATHER).await;
-                sleep_until(begun + SPACING).await;
+                let settled = async {
+                    sleep(GATHER).await;
+                    sleep_until(begun + SPACING).await;
+                };
+                tokio::select! {
+                    () = settled => {}
+                    () = accessed_changed(&mut self.networks, &memory.accessed) => {}
+                }
             }
             // What came meanwhile is answered by the pass that follows.
             for _ in 0..MOST_GATHERED {
@@ -109,73 +127,48 @@ impl Syncer {
         memory.judged = Arc::clone(&view);
         let own = self.own.borrow_and_update().clone();
         let left = *self.leave.borrow_and_update();
+        let networks = Arc::clone(&self.networks.borrow_and_update());
+        memory.accessed = accessed(&networks);
         let mut report = Report::default();
-        let clean = match (left, view.source) {
-            (true, _) => self.withdraw_all(&mut report).await,
-            // Without any records it can't be told which of our routes are old: all are left as they are.
-            (false, Source::None) => return true,
-            (false, _) => match self.reconcile(&view, own, memory, &mut report).await {
-                Ok(clean) => clean,
-                Err(error) => {
-                    report.complain("kernel", error.to_string());
-                    report.nothing_certain(&error);
-                    false
-                }
-            },
+        let clean = match self.reconcile(&view, own, left, &networks, memory, &mut report).await {
+            Ok(clean) => clean,
+            Err(error) => {
+                report.complain("kernel", error.to_string());
+                report.nothing_certain(&error);
+                false
+            }
         };
         memory.complaints.tell(report.complaints(), report.is_certain());
         report.post(&self.board);
         clean
     }
 
-    async fn withdraw_all(&self, report: &mut Report) -> bool {
-        match withdraw(&*self.kernel).await {
-            Ok(0) => true,
-            Ok(routes) => {
-                tracing::info!(routes, "this host has left: its routes are withdrawn");
-                true
-            }
-            Err(error) => {
-                report.complain("leave", error.to_string());
-                false
-            }
-        }
-    }
-
     async fn reconcile(
         &self,
         view: &View,
         own: Option<Key>,
+        left: bool,
+        networks: &Networks,
         memory: &mut Memory,
         report: &mut Report,
     ) -> Result<bool, KernelError> {
-        let links = self.kernel.links().await?;
+        let mut links = self.kernel.links().await?;
         let addresses = self.kernel.addresses().await?;
-        let mut local = local(&links, &addresses, self.parent.as_deref(), own);
-        let parent = self.find_parent(&links);
-        match &parent {
-            Ok(_) => memory.underlay.clone_from(&local.underlay),
-            // The routes that can't be at the moment are still told as wanted.
-            Err(_) if !memory.underlay.is_empty() => local.underlay.clone_from(&memory.underlay),
-            Err(_) => {}
-        }
-        let judgement = policy::judge(&view.records, &view.strays, &local);
-        report.judged(&judgement);
-        let parent = match parent {
-            Ok(parent) => parent,
-            Err(why) => {
-                report.no_parent(&judgement.accepted, self.parent.as_deref(), &why);
-                return Ok(true);
-            }
+        let access =
+            host_access::settle(&*self.kernel, &self.machine, networks, &mut links, &addresses).await;
+        let fleet = match (left, view.source) {
+            (true, _) => Fleet { wanted: Vec::new(), keep: false },
+            // Without any records it can't be told which of our routes are old: all are left as they are.
+            (false, Source::None) => Fleet { wanted: Vec::new(), keep: true },
+            (false, _) => self.judge(view, own, &links, &addresses, memory, report),
         };
-        let wanted = plan::wanted(&judgement.accepted, parent);
+        let wanted = with_access(fleet.wanted, &access);
         let mut plan = plan::plan(&wanted, &self.kernel.routes().await?);
-        if view.source == Source::Disk {
-            // The daemon may have been killed before what it learned last was on the disk, and the kernel knows it.
-            plan = plan.additions_only();
+        if fleet.keep {
+            plan = plan.additions_only(|route| host_access::is_route(route, &access.devices));
         }
         let results = self.kernel.change_routes(&plan.ops).await;
-        let mut clean = true;
+        let mut clean = access.networks.iter().all(|network| network.state != "failed");
         let name = |index: Option<LinkIndex>| link_name(&links, index);
         for (op, result) in plan.ops.iter().zip(&results) {
             match result {
@@ -185,14 +178,46 @@ impl Syncer {
         }
         tracing::debug!(
             revision = view.revision.as_ref().map(ToString::to_string),
-            accepted = judgement.accepted.len(),
-            refused = judgement.refused.len(),
+            wanted = wanted.len(),
             changes = plan.ops.len(),
             foreign = plan.foreign.len(),
             "pass over the routes done"
         );
         report.installed(&wanted, &plan, &results, name);
+        report.accessed(access);
         Ok(clean)
+    }
+
+    /// Returns the routes that the fleet's records want.
+    fn judge(
+        &self,
+        view: &View,
+        own: Option<Key>,
+        links: &[Link],
+        addresses: &[Address],
+        memory: &mut Memory,
+        report: &mut Report,
+    ) -> Fleet {
+        let mut local = local(links, addresses, self.parent.as_deref(), own);
+        let parent = self.find_parent(links);
+        match &parent {
+            Ok(_) => memory.underlay.clone_from(&local.underlay),
+            // The routes that can't be at the moment are still told as wanted.
+            Err(_) if !memory.underlay.is_empty() => local.underlay.clone_from(&memory.underlay),
+            Err(_) => {}
+        }
+        let judgement = policy::judge(&view.records, &view.strays, &local);
+        report.judged(&judgement);
+        match parent {
+            // The daemon may have been killed before what it learned last was on the disk, and the kernel knows it.
+            Ok(parent) => {
+                Fleet { wanted: plan::wanted(&judgement.accepted, parent), keep: view.source == Source::Disk }
+            }
+            Err(why) => {
+                report.no_parent(&judgement.accepted, self.parent.as_deref(), &why);
+                Fleet { wanted: Vec::new(), keep: true }
+            }
+        }
     }
 
     fn find_parent(&self, links: &[Link]) -> Result<LinkIndex, String> {
@@ -206,6 +231,41 @@ impl Syncer {
             }
             Some(link) => Ok(link.index),
         }
+    }
+}
+
+/// The routes to other hosts' prefixes that are wanted.
+struct Fleet {
+    wanted: Vec<Route>,
+    /// Whether those that are there stay as they are.
+    keep: bool,
+}
+
+/// Adds the routes to this host's own containers; one for the same prefix by way of another host has no say.
+fn with_access(fleet: Vec<Route>, access: &Access) -> Vec<Route> {
+    let own: BTreeSet<IpNet> = access.routes.iter().map(|(_, route)| route.prefix).collect();
+    let fleet = fleet.into_iter().filter(|route| !own.contains(&route.prefix));
+    fleet.chain(access.routes.iter().map(|(_, route)| route.clone())).collect()
+}
+
+/// Returns the networks that host access has to know of: those that have it, and those that share a parent with one.
+fn accessed(networks: &Networks) -> Vec<Network> {
+    let parents: BTreeSet<&str> = networks
+        .values()
+        .filter(|network| network.host_access.is_some())
+        .map(|n| n.parent.as_str())
+        .collect();
+    networks.values().filter(|network| parents.contains(network.parent.as_str())).cloned().collect()
+}
+
+/// Waits until the networks that host access has to know of are others than `before`.
+async fn accessed_changed(networks: &mut watch::Receiver<Networks>, before: &[Network]) {
+    loop {
+        let now = Arc::clone(&networks.borrow_and_update());
+        if accessed(&now) != before {
+            return;
+        }
+        changed(networks).await;
     }
 }
 
@@ -270,13 +330,18 @@ fn is_link_local(net: IpNet) -> bool {
     }
 }
 
-/// Removes every route with our protocol number and returns how many there were.
+/// Removes every route of ours to other hosts' prefixes and returns how many there were. Those to this host's own
+/// containers stay: they are none of the fleet's.
 ///
 /// # Errors
 /// When the kernel can't be asked, or did not remove a route; the others are gone then.
 pub async fn withdraw(kernel: &dyn Kernel) -> Result<usize, KernelError> {
+    let links = kernel.links().await?;
+    let devices = links.iter().filter(|link| host_access::is_device(link)).map(|link| link.index).collect();
     let routes = kernel.routes().await?;
-    let ours = routes.into_iter().filter(|route| route.protocol == ROUTE_PROTOCOL);
+    let ours = routes
+        .into_iter()
+        .filter(|route| route.protocol == ROUTE_PROTOCOL && !host_access::is_route(route, &devices));
     let ops: Vec<_> = ours.map(RouteOp::Remove).collect();
     for result in kernel.change_routes(&ops).await {
         result?;

@@ -179,7 +179,7 @@ fn unknown_keys_name_the_place_and_the_known_ones() {
         ("[host]\nx = 1", "unknown key host.x (known: interface, address, name)"),
         (
             "[network]\nx = 1",
-            "unknown key network.x (known: mode, flag, subnet, gateway, mtu, pool, prefix_length, prefix_length6, block_length, block_length6, reserved)",
+            "unknown key network.x (known: mode, flag, subnet, gateway, mtu, host_access, pool, prefix_length, prefix_length6, block_length, block_length6, reserved)",
         ),
         (
             "[store.etcdd]\nx = 1",
@@ -338,6 +338,22 @@ fn syntax_errors_name_the_line_and_quote_nothing() {
 }
 
 #[test]
+fn host_access_is_true_or_false() {
+    assert!(!toml("").load().config.network.host_access);
+    assert!(toml("[network]\nhost_access = true\n").load().config.network.host_access);
+    let variable = |word| toml("").variable("IPVLAND_NETWORK__HOST_ACCESS", word);
+    assert!(variable("true").load().config.network.host_access);
+    assert!(!variable("False").load().config.network.host_access);
+    let error = variable("yes").error();
+    assert_eq!(
+        error,
+        "environment: IPVLAND_NETWORK__HOST_ACCESS: network.host_access must be true or false, not \"yes\""
+    );
+    let error = toml("[network]\nhost_access = \"true\"\n").error();
+    assert_eq!(error, "ipvland.toml: network.host_access must be true or false, not \"true\"");
+}
+
+#[test]
 fn git_multihost_needs_a_repository_from_any_layer() {
     let multihost = |mut case: Case| {
         case.sources.git_multihost = true;
@@ -435,6 +451,7 @@ fn the_unit_says_what_the_daemon_relies_on() {
         "CapabilityBoundingSet=CAP_NET_ADMIN",
         "NoNewPrivileges=yes",
         "ProtectSystem=strict",
+        "ReadWritePaths=-/proc/sys/net/ipv6/conf",
         "KillSignal=SIGTERM",
     ] {
         assert_eq!(unit.lines().filter(|other| *other == line).count(), 1, "{line}");

@@ -9,7 +9,11 @@ use std::{sync::Arc, time::Duration};
 use futures::StreamExt;
 use ipvland::{
     fleet::{Source, View},
-    kernel::{Kernel, KernelEvent, LinkKind, Netlink, NewLink, ROUTE_PROTOCOL, Route, RouteOp},
+    kernel::{
+        Kernel, KernelEvent, LinkKind, Neighbour, NeighbourOp, Netlink, NewLink, ROUTE_PROTOCOL, Route,
+        RouteOp,
+    },
+    network::Networks,
     record::Record,
     status::Board,
     syncer::Syncer,
@@ -39,6 +43,8 @@ fn ours(prefix: &str, hop: &str, link: u32, metric: u32) -> Route {
         link: Some(link),
         protocol: ROUTE_PROTOCOL,
         metric,
+        source: None,
+        mtu: None,
     }
 }
 
@@ -293,12 +299,15 @@ fn the_syncer_keeps_a_real_table() {
         let (view, views) = watch::channel(fleet(&[48, 51, 52, 53]));
         let (_own, owns) = watch::channel(Some(Key::parse("10.1.1.48.json").unwrap()));
         let (leave, leaves) = watch::channel(false);
+        let (_nets, nets) = watch::channel(Networks::default());
         let board = Board::default();
         let syncer = Syncer {
             view: views,
             kernel: Arc::new(Netlink::connect().unwrap()),
             parent: Some("eth2".into()),
             own: owns,
+            networks: nets,
+            machine: "id".into(),
             leave: leaves,
             board: board.clone(),
         };
@@ -326,5 +335,112 @@ fn the_syncer_keeps_a_real_table() {
         leave.send_replace(true);
         eventually(&netlink, &[], "after leaving").await;
         task.abort();
+    });
+}
+
+#[test]
+fn a_route_by_a_link_alone_keeps_its_source_and_mtu() {
+    namespace::run("a_route_by_a_link_alone_keeps_its_source_and_mtu", || async {
+        let (netlink, link) = host().await;
+        ip("address add 10.1.1.49/24 dev eth2");
+        for (prefix, source, mtu) in
+            [("10.1.48.7/32", "10.1.1.48", Some(1400)), ("2001:db8:48::7/128", "2001:db8:1::48", None)]
+        {
+            let route = Route {
+                gateway: None,
+                source: Some(source.parse().unwrap()),
+                mtu,
+                ..ours(prefix, source, link, 4711)
+            };
+            netlink.change_routes(&[RouteOp::Add(route.clone())]).await.remove(0).unwrap();
+            assert_eq!(our_routes(&netlink).await, [route.clone()]);
+            let other = Route { source: None, mtu: None, ..route.clone() };
+            netlink.change_routes(&[RouteOp::Replace(other.clone())]).await.remove(0).unwrap();
+            assert_eq!(our_routes(&netlink).await, [other.clone()]);
+            netlink.change_routes(&[RouteOp::Replace(route.clone())]).await.remove(0).unwrap();
+            assert_eq!(our_routes(&netlink).await, [route.clone()]);
+            netlink.change_routes(&[RouteOp::Remove(route)]).await.remove(0).unwrap();
+            assert_eq!(our_routes(&netlink).await, []);
+        }
+        let foreign = Route {
+            gateway: None,
+            source: Some("10.99.0.1".parse().unwrap()),
+            ..ours("10.1.48.7/32", "10.99.0.1", link, 1)
+        };
+        assert_eq!(
+            netlink.change_routes(&[RouteOp::Add(foreign)]).await.remove(0).unwrap_err().to_string(),
+            "cannot add the route to 10.1.48.7/32 on eth2: the kernel refuses it on eth2; the source that it names may be no \
+             address of this host any more (errno 22)"
+        );
+    });
+}
+
+#[test]
+fn an_address_of_our_own_is_usable_at_once_and_routes_nothing() {
+    namespace::run("an_address_of_our_own_is_usable_at_once_and_routes_nothing", || async {
+        let (netlink, link) = host().await;
+        let before = netlink.routes().await.unwrap();
+        for net in ["10.1.1.250/32", "2001:db8:1::5e:1/128"] {
+            let net = net.parse().unwrap();
+            let there = || async {
+                let addresses = netlink.addresses().await.unwrap();
+                addresses
+                    .iter()
+                    .any(|address| (address.link, address.net, address.global) == (link, net, true))
+            };
+            for _ in 0..2 {
+                netlink.add_address(link, net).await.unwrap();
+                assert!(there().await, "{net}");
+            }
+            assert_eq!(netlink.routes().await.unwrap(), before);
+            for _ in 0..2 {
+                netlink.delete_address(link, net).await.unwrap();
+                assert!(!there().await, "{net}");
+            }
+        }
+        let error = netlink.add_address(9999, "10.1.1.250/32".parse().unwrap()).await.unwrap_err();
+        assert_eq!(error.errno, Some(19), "{error}");
+    });
+}
+
+#[test]
+fn permanent_neighbours_are_listed_and_learned_ones_are_not() {
+    namespace::run("permanent_neighbours_are_listed_and_learned_ones_are_not", || async {
+        let (netlink, link) = host().await;
+        ip("neighbour add 10.1.1.9 lladdr 02:00:00:00:00:09 dev eth2 nud reachable");
+        ip("neighbour add 10.1.1.10 lladdr 02:00:00:00:00:0a dev far nud permanent");
+        let neighbour = |mac| Neighbour { link, address: "10.1.1.200".parse().unwrap(), mac };
+        for mac in [[2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]] {
+            let put = NeighbourOp::Put(neighbour(mac));
+            netlink.change_neighbours(&[put]).await.remove(0).unwrap();
+            assert_eq!(netlink.neighbours(link).await.unwrap(), [neighbour(mac)]);
+        }
+        let gone = NeighbourOp::Remove(neighbour([2, 0, 0, 0, 0, 2]));
+        for result in netlink.change_neighbours(&[gone, gone]).await {
+            result.unwrap();
+        }
+        assert_eq!(netlink.neighbours(link).await.unwrap(), []);
+        assert!(ip("neighbour show dev eth2").contains("10.1.1.9"), "somebody else's stays");
+    });
+}
+
+#[test]
+fn links_are_raised_and_tell_their_mac_and_settings_are_read_and_written() {
+    namespace::run("links_are_raised_and_tell_their_mac_and_settings_are_read_and_written", || async {
+        let (netlink, _) = host().await;
+        ip("link add br0 address 02:00:00:00:00:07 type bridge");
+        let find =
+            || async { netlink.links().await.unwrap().into_iter().find(|link| link.name == "br0").unwrap() };
+        assert_eq!((find().await.up, find().await.mac), (false, Some([2, 0, 0, 0, 0, 7])));
+        netlink.raise(find().await.index).await.unwrap();
+        assert!(find().await.up);
+        assert_eq!(netlink.raise(9999).await.unwrap_err().errno, Some(19));
+        for value in [1, 2] {
+            netlink.set_setting("ipv4/conf/br0/rp_filter", value).await.unwrap();
+            assert_eq!(netlink.setting("ipv4/conf/br0/rp_filter").await, Some(value));
+        }
+        assert_eq!(netlink.setting("ipv4/conf/gone/rp_filter").await, None);
+        let error = netlink.set_setting("ipv6/conf/gone/accept_ra", 0).await.unwrap_err().to_string();
+        assert!(error.starts_with("cannot set /proc/sys/net/ipv6/conf/gone/accept_ra to 0: "), "{error}");
     });
 }

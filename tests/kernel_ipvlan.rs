@@ -5,7 +5,13 @@
 
 mod namespace;
 
+use std::sync::Arc;
+
+use ipvland::datapath::Datapath;
+use ipvland::host_access;
 use ipvland::kernel::{Flag, Kernel, Link, LinkKind, Mode, Netlink, NewLink};
+use ipvland::network::{Network, Networks};
+use ipvland::plan::plan;
 use namespace::ip;
 
 async fn host() -> (Netlink, u32) {
@@ -131,5 +137,90 @@ fn a_link_whose_parent_is_in_another_namespace_has_none() {
         assert!(String::from_utf8_lossy(&shown.stdout).contains("ipvl0"), "{shown:?}");
         holder.kill().unwrap();
         holder.wait().unwrap();
+    });
+}
+
+#[test]
+fn a_flag_of_one_link_is_the_parents() {
+    namespace::run("a_flag_of_one_link_is_the_parents", || async {
+        let (netlink, parent) = host().await;
+        for (name, flag) in [("one", Flag::Private), ("two", Flag::Bridge)] {
+            let new = NewLink::Ipvlan { parent, mode: Mode::L3, flag, mtu: None };
+            netlink.add_link(name, "ipvland:x", new).await.unwrap();
+        }
+        let one = find(&netlink, "one").await.unwrap();
+        assert_eq!(
+            one.kind,
+            LinkKind::Ipvlan(Mode::L3, Flag::Bridge),
+            "so host access must not meet `private`"
+        );
+    });
+}
+
+/// A network with host access, in the book's own form.
+fn network(mode: Mode) -> Networks {
+    let network: Network = serde_json::from_value(serde_json::json!({
+        "id": "ab", "name": "blue", "parent": "eth2", "made_parent": false, "mode": mode, "mtu": 1400,
+        "host_access": {},
+        "subnets": [{"pool": "10.1.1.0/24", "gateway": null}, {"pool": "2001:db8:1::/64", "gateway": null}],
+        "endpoints": {"e": {"addresses": ["10.1.1.200/24", "2001:db8:1::a:200/64"], "ifname": null}},
+    }))
+    .unwrap();
+    Arc::new([("ab".to_owned(), network)].into())
+}
+
+/// Does what a pass of the syncer does, and says how the network is.
+async fn pass(netlink: &Netlink, networks: &Networks) -> Vec<String> {
+    let (mut links, addresses) = (netlink.links().await.unwrap(), netlink.addresses().await.unwrap());
+    let access = host_access::settle(netlink, "a machine", networks, &mut links, &addresses).await;
+    let wanted: Vec<_> = access.routes.iter().map(|(_, route)| route.clone()).collect();
+    let ops = plan(&wanted, &netlink.routes().await.unwrap()).ops;
+    for result in netlink.change_routes(&ops).await {
+        result.unwrap();
+    }
+    let said = access.networks.iter().map(|network| format!("{} {:?}", network.state, network.reason));
+    said.chain(ops.iter().map(|op| op.describe("device"))).collect()
+}
+
+#[test]
+fn the_hosts_device_comes_is_kept_is_mended_and_goes() {
+    namespace::run("the_hosts_device_comes_is_kept_is_mended_and_goes", || async {
+        let (netlink, parent) = host().await;
+        ip("link set lo up");
+        ip("address add 2001:db8:1::48/64 dev eth2 nodad");
+        for mode in [Mode::L2, Mode::L3, Mode::L3s] {
+            let said = pass(&netlink, &network(mode)).await;
+            let added = [
+                "add the route to 10.1.1.200/32 on device",
+                "add the route to 2001:db8:1::a:200/128 on device",
+            ];
+            assert_eq!(said, ["reached None", added[0], added[1]], "{mode}");
+            let device = find(&netlink, "ipvh-eth2").await.unwrap();
+            assert_eq!(
+                (device.kind.clone(), device.parent),
+                (LinkKind::Ipvlan(mode, Flag::Bridge), Some(parent))
+            );
+            assert_eq!((device.alias.as_str(), device.up, device.mtu), ("ipvland:host:eth2", true, 1500));
+            let route = ip("-d route show 10.1.1.200");
+            assert!(route.contains("dev ipvh-eth2 proto 214 scope link src 10.1.1.48"), "{route}");
+            assert!(route.contains("mtu 1400"), "{route}");
+            if mode == Mode::L2 {
+                let router = std::fs::read_to_string("/proc/sys/net/ipv6/conf/ipvh-eth2/accept_ra").unwrap();
+                assert_eq!(router.trim(), "0");
+                assert_eq!(netlink.neighbours(device.index).await.unwrap().len(), 1);
+                assert!(ip("-6 address show dev ipvh-eth2").contains("2001:db8:1:0:"));
+            }
+            assert_eq!(pass(&netlink, &network(mode)).await, ["reached None"], "nothing is left to do");
+            assert_eq!(find(&netlink, "ipvh-eth2").await.unwrap().index, device.index);
+
+            ip("link set ipvh-eth2 down");
+            assert_eq!(pass(&netlink, &network(mode)).await.len(), 3, "{mode}: all is put back");
+            let swept = Datapath::new(Arc::new(Netlink::connect().unwrap())).sweep([]).await.unwrap();
+            assert_eq!(swept, [""; 0]);
+        }
+        ip("link add link eth2 name own0 type ipvlan mode l3s");
+        assert_eq!(pass(&netlink, &Networks::default()).await, [""; 0]);
+        assert_eq!(find(&netlink, "ipvh-eth2").await, None);
+        assert!(find(&netlink, "own0").await.is_some(), "an operator's");
     });
 }

@@ -64,9 +64,10 @@ pub fn load(sources: &Sources, registry: &Registry) -> Result<Loaded, ConfigErro
     let mut warnings = Vec::new();
     let mut layers: Vec<Layer> = Vec::new();
     for key in &KEYS {
-        let Some(text) = key.default.map(Value::from) else { continue };
-        let value = key.form.read(&text, true).unwrap_or(text);
-        layers.push(Layer::one("default", &key.path(), value));
+        // A default is written as a variable would be: text, even where the key holds a number or a truth.
+        let default = key.default.map(Value::from);
+        let value = default.map(|value| key.form.read(&value, true).unwrap_or(value));
+        layers.extend(value.map(|value| Layer::one("default", &key.path(), value)));
     }
     if let Some(path) = layer::find(sources.file.as_deref())? {
         let (file, open) = layer::read(&path)?;
@@ -191,6 +192,7 @@ fn build(merged: &Figment, registry: &Registry) -> Result<Config, ConfigError> {
         subnet: optional::<Vec<IpNet>>(merged, "network.subnet")?.unwrap_or_default(),
         gateway: optional::<IpAddr>(merged, "network.gateway")?,
         mtu: optional(merged, "network.mtu")?,
+        host_access: required(merged, "network.host_access")?,
         pool: optional::<Vec<IpNet>>(merged, "network.pool")?.unwrap_or_default(),
         prefix_length: required(merged, "network.prefix_length")?,
         prefix_length6: required(merged, "network.prefix_length6")?,

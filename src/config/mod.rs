@@ -75,6 +75,8 @@ pub struct NetworkConfig {
     pub gateway: Option<IpAddr>,
     /// The MTU in bytes; by default the parent's.
     pub mtu: Option<u32>,
+    /// Whether this host and its containers reach each other; `false` by default.
+    pub host_access: bool,
     /// Where this host leases its prefixes from, one a family that is named here and that `subnet` gives none of.
     pub pool: Vec<IpNet>,
     /// How long, in bits, a leased IPv4 prefix is; 24 by default.
@@ -97,6 +99,7 @@ impl Default for NetworkConfig {
             subnet: Vec::new(),
             gateway: None,
             mtu: None,
+            host_access: false,
             pool: Vec::new(),
             prefix_length: 24,
             prefix_length6: 64,

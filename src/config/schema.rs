@@ -59,6 +59,8 @@ pub(super) enum Form {
     Length(u8, u8),
     /// An address or a subnet, or a list of them.
     Addresses,
+    /// Yes or no.
+    Truth,
     /// The kind of a store; which ones there are is the registry's to say.
     StoreKind,
     /// An absolute path.
@@ -67,8 +69,6 @@ pub(super) enum Form {
     Socket,
     /// A level, or a filter in the syntax of tracing's `EnvFilter`.
     Filter,
-    /// True or false.
-    Switch,
     /// Addresses with a port each, DNS's where none is said; one, or a list of them.
     Servers,
     /// A duration of 1 s to 1 h.
@@ -87,7 +87,7 @@ const fn with_default(table: &'static str, name: &'static str, form: Form, defau
 pub(super) const TABLES: [&str; 6] = ["host", "network", "names", "store", "daemon", "log"];
 
 /// The keys, in order.
-pub(super) const KEYS: [Key; 24] = [
+pub(super) const KEYS: [Key; 25] = [
     key("host", "interface", Form::Interface, "the interface that the default route leaves by"),
     key("host", "address", Form::Address, "the interface's first global address"),
     key("host", "name", Form::HostName, "the hostname"),
@@ -96,13 +96,14 @@ pub(super) const KEYS: [Key; 24] = [
     key("network", "subnet", Form::Subnets, "nothing is published at start"),
     key("network", "gateway", Form::Address, "the first address of a subnet, as Docker picks it"),
     key("network", "mtu", Form::Mtu, "the parent's"),
+    with_default("network", "host_access", Form::Truth, "false"),
     key("network", "pool", Form::Subnets, "nothing is leased"),
     with_default("network", "prefix_length", Form::Length(8, 31), "24"),
     with_default("network", "prefix_length6", Form::Length(16, 127), "64"),
     with_default("network", "block_length", Form::Length(8, 32), "28"),
     with_default("network", "block_length6", Form::Length(64, 128), "112"),
     key("network", "reserved", Form::Addresses, "nothing but gateways and the hosts' own addresses"),
-    with_default("names", "enabled", Form::Switch, "false"),
+    with_default("names", "enabled", Form::Truth, "false"),
     key("names", "listen", Form::Servers, "this host's address, port 53"),
     key("names", "upstream", Form::Servers, "those of /etc/resolv.conf"),
     with_default("names", "docker", Form::Directory, "/run/docker.sock"),
@@ -135,8 +136,8 @@ impl Form {
             Self::Length(least, most) => self.read_number(value, text, least.into(), most.into()),
             Self::Subnets => read_subnets(self, value, text, subnet::parse),
             Self::Addresses => read_subnets(self, value, text, subnet::parse_part),
-            Self::Switch => self.read_switch(value, text),
             Self::Servers => self.read_servers(value, text),
+            Self::Truth => read_truth(value, text),
             _ => {
                 let wanted = self.wanted();
                 let Some(word) = value.as_str() else {
@@ -159,11 +160,11 @@ impl Form {
             Self::Mtu => "a whole number of bytes from 68 to 65535".into(),
             Self::Length(least, most) => format!("a whole number of bits from {least} to {most}"),
             Self::Addresses => "an address such as \"10.1.1.1\", a subnet, or a list of them".into(),
-            Self::Switch => "true or false".into(),
             Self::Servers => {
                 "an address such as \"10.1.1.1\" or \"127.0.0.5:53\", or a list of them".into()
             }
             Self::Interval => "a duration from 1s to 1h, such as \"10s\"".into(),
+            Self::Truth => "true or false".into(),
             Self::StoreKind => "the kind of a store, such as \"git\"".into(),
             Self::Directory => "an absolute path".into(),
             Self::Socket => "a name under /run/docker/plugins, or an absolute path".into(),
@@ -194,19 +195,10 @@ impl Form {
             | Self::Addresses
             | Self::Mtu
             | Self::Length(..)
-            | Self::Switch
-            | Self::Servers => true,
+            | Self::Servers
+            | Self::Truth => true,
         };
         if fits { Ok(word.to_owned()) } else { Err(self.refuse(word)) }
-    }
-
-    fn read_switch(self, value: &Value, text: bool) -> Result<Value, String> {
-        let truth = match value {
-            Value::Bool(_, truth) => Some(*truth),
-            Value::String(_, word) if text => word.trim().parse().ok(),
-            _ => None,
-        };
-        truth.map(Value::from).ok_or_else(|| format!("must be {}, not {}", self.wanted(), spell(value)))
     }
 
     fn read_servers(self, value: &Value, text: bool) -> Result<Value, String> {
@@ -246,6 +238,16 @@ fn read_address(word: &str) -> Option<String> {
     let address: IpAddr = word.parse().ok()?;
     let usable = !(address.is_unspecified() || address.is_loopback() || address.is_multicast());
     usable.then(|| address.to_string())
+}
+
+fn read_truth(value: &Value, text: bool) -> Result<Value, String> {
+    let truth = match value {
+        Value::Bool(_, truth) => Some(*truth),
+        Value::String(_, word) if text => word.trim().to_ascii_lowercase().parse().ok(),
+        _ => None,
+    };
+    let wrong = || format!("must be {}, not {}", Form::Truth.wanted(), spell(value));
+    truth.map(Value::from).ok_or_else(wrong)
 }
 
 fn read_subnets(

@@ -22,6 +22,7 @@ fn network(parent: &str, mode: Mode) -> Network {
         flag: Flag::Bridge,
         mtu: None,
         internal: false,
+        host_access: None,
         subnets: Vec::new(),
         endpoints: BTreeMap::new(),
     }
@@ -89,10 +90,12 @@ async fn a_sweep_takes_orphans_of_ours_and_nothing_else() {
     kernel.insert_link("ipvl0", LinkKind::Ipvlan(Mode::L3, Flag::Bridge), Some(parent));
     kernel.insert_link("ipvl88888888888", LinkKind::Dummy, None);
     kernel.insert_link("op", LinkKind::Ipvlan(Mode::L3, Flag::Bridge), Some(parent));
+    kernel.insert_link("ipvh-eth2", LinkKind::Ipvlan(Mode::L3, Flag::Bridge), Some(parent));
+    kernel.change_link("ipvh-eth2", |link| link.alias = "ipvland:host:eth2".into());
     let mut gone = datapath.sweep([ENDPOINT]).await.unwrap();
     gone.sort();
     assert_eq!(gone, ["ipvl99999999999".to_owned(), orphan]);
-    for left in ["ipvl0123456789a", "eth2.20", "ipvl0", "ipvl88888888888", "op"] {
+    for left in ["ipvl0123456789a", "eth2.20", "ipvl0", "ipvl88888888888", "op", "ipvh-eth2"] {
         assert!(kernel.link(left).is_some(), "{left}");
     }
 }
@@ -109,6 +112,16 @@ async fn a_vlan_parent_is_made_and_removed_with_its_last_network() {
     assert!(datapath.remove_parent("eth2.20").await.unwrap());
     assert_eq!(kernel.link("eth2.20"), None);
     assert!(datapath.remove_parent("eth2.20").await.unwrap(), "gone is gone");
+}
+
+#[tokio::test]
+async fn a_vlan_parent_goes_with_the_hosts_device_on_it() {
+    let (kernel, datapath) = setup();
+    let parent = datapath.prepare_parent("eth2.20", Mode::L2, None, []).await.unwrap().index;
+    kernel.insert_link("ipvh-eth2.20", LinkKind::Ipvlan(Mode::L2, Flag::Bridge), Some(parent));
+    kernel.change_link("ipvh-eth2.20", |link| link.alias = "ipvland:host:eth2.20".into());
+    assert!(datapath.remove_parent("eth2.20").await.unwrap());
+    assert_eq!((kernel.link("eth2.20"), kernel.link("ipvh-eth2.20")), (None, None));
 }
 
 #[tokio::test]

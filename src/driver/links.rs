@@ -92,6 +92,7 @@ mod tests {
             flag: Flag::Bridge,
             mtu: None,
             internal: false,
+            host_access: None,
             subnets: vec![Subnet { pool: "10.1.48.0/24".parse().unwrap(), gateway: None }],
             endpoints: BTreeMap::new(),
         };

@@ -27,6 +27,7 @@ use crate::{config::NetworkConfig, network::Book, status::Board};
 mod announce;
 mod control;
 mod endpoints;
+mod host_access;
 mod links;
 mod networks;
 mod options;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tracing::{debug, info, warn};
 
 use super::{
-    Announcement, Inner, Refusal, options,
+    Announcement, Inner, Refusal, host_access, options,
     refusal::Deadline,
     wire::{CreateNetwork, GwAllocCheck, NetworkOnly, check_id},
 };
@@ -186,6 +186,9 @@ fn find_conflict(new: &Network, networks: &Networks) -> Result<(), Refusal> {
                  another parent",
                 new.parent, known.mode, known.mode,
             )));
+        }
+        if let Some(refusal) = host_access::conflict(new, known, &label) {
+            return Err(refusal);
         }
         if known.name == new.name {
             return Err(Refusal(format!(

@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use serde_json::{Map, Value};
 
 use super::{
-    Refusal, Settings,
+    Refusal, Settings, host_access,
     wire::{self, CreateNetwork, Pool},
 };
 use crate::{
@@ -26,7 +26,7 @@ const INTERNAL: &str = "com.docker.network.internal";
 const DRIVER_MTU: &str = "com.docker.network.driver.mtu";
 
 const KNOWN: &str = "parent (or host_iface), ipvlan_mode (or mode), ipvlan_flag, mtu (or \
-                     com.docker.network.driver.mtu), ipvland.name";
+                     com.docker.network.driver.mtu), ipvland.name, ipvland.host_access";
 
 /// What the options of a network ask for; what they leave open is `None`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -36,6 +36,7 @@ pub(super) struct Wish {
     pub(super) flag: Option<Flag>,
     pub(super) mtu: Option<u32>,
     pub(super) name: Option<String>,
+    pub(super) host_access: Option<bool>,
     pub(super) internal: bool,
 }
 
@@ -61,11 +62,13 @@ pub(super) fn read(options: &Map<String, Value>) -> Result<Wish, Refusal> {
     let flag = given.remove("ipvlan_flag").map(|flag| parse_flag(&flag)).transpose()?;
     let mtu = one_of(&mut given, DRIVER_MTU, "mtu")?.map(|mtu| parse_mtu(&mtu)).transpose()?;
     let name = given.remove("ipvland.name").map(check_name).transpose()?;
+    let host_access =
+        given.remove("ipvland.host_access").map(|wish| host_access::parse(&wish)).transpose()?;
     let internal = truth(options.get(INTERNAL)) || given.get(INTERNAL).is_some_and(|value| value == "true");
     // Docker's own options ask for nothing that a container would miss on our networks.
     match given.keys().find(|key| !key.starts_with("com.docker.")) {
         Some(unknown) => Err(Refusal(format!("unknown option {unknown:?} (known: {KNOWN})"))),
-        None => Ok(Wish { parent, mode, flag, mtu, name, internal }),
+        None => Ok(Wish { parent, mode, flag, mtu, name, host_access, internal }),
     }
 }
 
@@ -107,7 +110,7 @@ pub(super) fn network(request: &CreateNetwork, settings: &Settings) -> Result<Ne
         // L3 containers leave by the interface itself, and internal ones not at all.
         subnets.iter_mut().for_each(|subnet| subnet.gateway = None);
     }
-    Ok(Network {
+    let mut network = Network {
         name: wish.name.unwrap_or_else(|| short_id(&request.network).to_owned()),
         id: request.network.clone(),
         parent,
@@ -116,9 +119,14 @@ pub(super) fn network(request: &CreateNetwork, settings: &Settings) -> Result<Ne
         flag: wish.flag.unwrap_or(settings.defaults.flag),
         mtu,
         internal: wish.internal,
+        host_access: None,
         subnets,
         endpoints: BTreeMap::new(),
-    })
+    };
+    let pools = request.ipv4.iter().chain(&request.ipv6);
+    network.host_access =
+        host_access::wish(wish.host_access, settings.defaults.host_access, pools, &network)?;
+    Ok(network)
 }
 
 /// Returns the gateway of an L2 subnet: the configured one in place of one that Docker picked by itself.

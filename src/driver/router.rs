@@ -3,7 +3,10 @@
 //! Docker sends no Content-Type, so none is asked for. Each request runs as a task of its own: a client that goes away must
 //! not leave a network half made.
 
-use std::{future::Future, time::Duration};
+use std::{
+    future::Future,
+    time::{Duration, Instant},
+};
 
 use axum::{
     Router,
@@ -57,6 +60,7 @@ async fn plugin(State(driver): State<Driver>, request: Request) -> Response {
         }
     };
     let after = driver.0.settings.deadline;
+    let begun = Instant::now();
     let task = tokio::spawn({
         let method = method.clone();
         async move { dispatch(&driver, &method, &body, Deadline::after(after)).await }
@@ -73,7 +77,8 @@ async fn plugin(State(driver): State<Driver>, request: Request) -> Response {
     };
     match outcome {
         Some(Ok(value)) => {
-            debug!(method, "answered {method}");
+            let took_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+            debug!(method, took_us, "answered {method}");
             answer(StatusCode::OK, &value)
         }
         Some(Err(refusal)) => {

@@ -2,6 +2,8 @@
 //!
 //! Fields that we don't use are not here; Go writes an empty map or list as `null` at will.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
@@ -31,6 +33,9 @@ pub(super) struct Pool {
     /// An address, with or without the length of the subnet.
     #[serde(rename = "Gateway", default, deserialize_with = "nullable")]
     pub(super) gateway: String,
+    /// Addresses that are set aside (`--aux-address NAME=ADDRESS`), with or without the length of the subnet.
+    #[serde(rename = "AuxAddresses", default, deserialize_with = "nullable")]
+    pub(super) aux: BTreeMap<String, String>,
 }
 
 /// The body of GwAllocCheck (Docker 28 and later).

@@ -31,7 +31,7 @@ impl Held {
     /// Takes the names out of a snapshot, in the place of those that were known.
     pub(super) fn reset(&mut self, snapshot: &mut Snapshot) {
         self.raw = snapshot.records.extract_if(.., |key, _| NamesRecord::is_key(key)).collect();
-        self.files = Arc::new(self.raw.iter().map(|(key, bytes)| (key.clone(), parse(key, bytes))).collect());
+        self.files = Arc::new(names_of(&self.raw));
     }
 
     /// Takes the names out of a delta, and applies what it says of them.
@@ -62,6 +62,12 @@ impl Held {
     pub(super) fn view(&self, source: Source) -> NamesView {
         NamesView { source, files: Arc::clone(&self.files) }
     }
+}
+
+/// Parses the names among the files of a store, each file by itself.
+pub(crate) fn names_of(files: &BTreeMap<Key, Bytes>) -> NamesFiles {
+    let files = files.iter().filter(|(key, _)| NamesRecord::is_key(key));
+    files.map(|(key, bytes)| (key.clone(), parse(key, bytes))).collect()
 }
 
 fn parse(key: &Key, bytes: &Bytes) -> Result<Arc<NamesRecord>, Reason> {

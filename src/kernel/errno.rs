@@ -22,6 +22,10 @@ pub const BUSY: i32 = Errno::BUSY.raw_os_error();
 pub const UNREACHABLE: i32 = Errno::NETUNREACH.raw_os_error();
 /// A value that the kernel does not take (`EINVAL`).
 pub const INVALID: i32 = Errno::INVAL.raw_os_error();
+/// An address that another container of the same parent has (`EADDRINUSE`).
+pub const IN_USE: i32 = Errno::ADDRINUSE.raw_os_error();
+/// An address that is not there (`EADDRNOTAVAIL`).
+pub const NO_ADDRESS: i32 = Errno::ADDRNOTAVAIL.raw_os_error();
 /// A link that is down (`ENETDOWN`).
 pub const DOWN: i32 = Errno::NETDOWN.raw_os_error();
 
@@ -35,6 +39,7 @@ pub fn meaning(errno: i32) -> String {
         Errno::BUSY => "it is in use otherwise",
         Errno::NODEV | Errno::NXIO => "there is no such interface",
         Errno::NOENT | Errno::SRCH => "it is not there",
+        Errno::ADDRINUSE => "another container on the same parent has the address",
         Errno::NETDOWN => "the interface is down; raise it with `ip link set NAME up`",
         Errno::NETUNREACH | Errno::HOSTUNREACH => {
             "the next hop is not on a subnet of the interface, or the interface is down"
@@ -61,6 +66,9 @@ pub fn route_meaning(errno: i32, op: &RouteOp, link: &str) -> String {
         }
         (Errno::INVAL, Some(hop)) => format!(
             "the kernel refuses {hop} as a next hop on {link}; it may be an address of this host, or not a single host's"
+        ),
+        (Errno::INVAL, None) => format!(
+            "the kernel refuses it on {link}; the source that it names may be no address of this host any more"
         ),
         (Errno::NETDOWN, _) => format!("{link} is down; raise it with `ip link set {link} up`"),
         (Errno::NODEV, _) => format!("the interface {link} is gone"),
@@ -124,6 +132,8 @@ mod tests {
             link: Some(2),
             protocol: 214,
             metric: 7,
+            source: None,
+            mtu: None,
         })
     }
 
@@ -146,6 +156,7 @@ mod tests {
             mtu: 1500,
             up: true,
             loopback: false,
+            mac: None,
         };
         let links = [
             link(2, "eth2", LinkKind::Other(String::new()), None),

@@ -20,9 +20,11 @@ use ipnet::IpNet;
 use rustix::io::Errno;
 use tokio::sync::broadcast;
 
+mod device;
+
 use super::{
-    Address, Kernel, KernelError, KernelEvent, Link, LinkIndex, LinkKind, NewLink, ROUTE_PROTOCOL, Result,
-    Route, RouteOp, errno,
+    Address, Kernel, KernelError, KernelEvent, Link, LinkIndex, LinkKind, Neighbour, NeighbourOp, NewLink,
+    ROUTE_PROTOCOL, Result, Route, RouteOp, errno,
 };
 
 /// A kernel in memory. Clones are handles on one kernel.
@@ -41,6 +43,10 @@ struct State {
     routes: Vec<Route>,
     failures: VecDeque<i32>,
     broken: BTreeMap<IpNet, i32>,
+    neighbours: Vec<Neighbour>,
+    settings: BTreeMap<String, i64>,
+    /// Whether settings can only be read.
+    locked: bool,
     writes: usize,
     dumps: usize,
 }
@@ -97,6 +103,7 @@ impl FakeKernel {
             mtu: 1500,
             up: true,
             loopback: false,
+            mac: Some([2, 0, 10, 1, 1, 48]),
         };
         let index = state.insert(link);
         drop(state);
@@ -130,7 +137,7 @@ impl FakeKernel {
     pub fn remove_address(&self, name: &str, net: &str) {
         let mut state = self.lock();
         if let (Some(link), Ok(net)) = (state.index(name), net.parse::<IpNet>()) {
-            state.addresses.retain(|address| address.link != link || address.net != net);
+            state.take_address(link, net);
             state.drop_unreachable(link);
         }
         drop(state);
@@ -146,7 +153,13 @@ impl FakeKernel {
             }
             if !up {
                 state.routes.retain(|route| route.link != Some(index));
-                state.addresses.retain(|address| address.link != index || address.net.addr().is_ipv4());
+                state.neighbours.retain(|neighbour| neighbour.link != index);
+                let (gone, left) = std::mem::take(&mut state.addresses)
+                    .into_iter()
+                    .partition(|address| address.link == index && address.net.addr().is_ipv6());
+                state.addresses = left;
+                let gone: Vec<Address> = gone;
+                gone.iter().for_each(|address| state.forget_source(address.net.addr()));
             }
         }
         drop(state);
@@ -249,6 +262,7 @@ impl State {
         self.away.remove(&index);
         self.addresses.retain(|address| address.link != index);
         self.routes.retain(|route| route.link != Some(index));
+        self.neighbours.retain(|neighbour| neighbour.link != index);
     }
 
     fn reaches(&self, link: LinkIndex, hop: IpAddr) -> bool {
@@ -286,6 +300,7 @@ impl State {
             mtu: below.mtu,
             up: false,
             loopback: false,
+            mac: below.mac,
         };
         match *new {
             NewLink::Ipvlan { mode, flag, mtu, .. } => {
@@ -336,6 +351,9 @@ impl State {
             (false, _, false) => return Err(errno::DOWN),
             (_, _, true) => return Err(errno::UNREACHABLE),
             (true, false, false) => return Err(Errno::HOSTUNREACH.raw_os_error()),
+        }
+        if route.source.is_some_and(|source| !self.addresses.iter().any(|own| own.net.addr() == source)) {
+            return Err(errno::INVALID);
         }
         let same =
             self.routes.iter().position(|old| old.prefix == route.prefix && old.metric == route.metric);
@@ -394,6 +412,69 @@ impl Kernel for FakeKernel {
         }
         drop(state);
         self.tell(KernelEvent::Link);
+        Ok(())
+    }
+
+    async fn raise(&self, index: LinkIndex) -> Result<()> {
+        let mut state = self.lock();
+        let action = format!("raise the link {index}");
+        state.check(&action)?;
+        let link = state.links.get_mut(&index);
+        link.ok_or_else(|| KernelError::from_errno(action, errno::NO_LINK))?.up = true;
+        drop(state);
+        self.tell(KernelEvent::Link);
+        Ok(())
+    }
+
+    async fn add_address(&self, link: LinkIndex, net: IpNet) -> Result<()> {
+        let mut state = self.lock();
+        let action = format!("add the address {} to the link {link}", net.addr());
+        state.check(&action)?;
+        state.put_address(link, net).map_err(|number| KernelError::from_errno(action, number))?;
+        drop(state);
+        self.tell_address();
+        Ok(())
+    }
+
+    async fn delete_address(&self, link: LinkIndex, net: IpNet) -> Result<()> {
+        let mut state = self.lock();
+        state.check(&format!("remove the address {} from the link {link}", net.addr()))?;
+        state.take_address(link, net);
+        drop(state);
+        self.tell_address();
+        Ok(())
+    }
+
+    async fn neighbours(&self, link: LinkIndex) -> Result<Vec<Neighbour>> {
+        let mut state = self.lock();
+        state.check("list the neighbours")?;
+        Ok(state.neighbours.iter().filter(|neighbour| neighbour.link == link).copied().collect())
+    }
+
+    async fn change_neighbours(&self, ops: &[NeighbourOp]) -> Vec<Result<()>> {
+        let mut state = self.lock();
+        let change = |op: &NeighbourOp| {
+            let (NeighbourOp::Put(neighbour) | NeighbourOp::Remove(neighbour)) = op;
+            let action = format!("change the neighbour {}", neighbour.address);
+            state.check(&action)?;
+            state.change_neighbour(op).map_err(|number| KernelError::from_errno(action, number))
+        };
+        ops.iter().map(change).collect()
+    }
+
+    async fn setting(&self, path: &str) -> Option<i64> {
+        self.setting_of(path)
+    }
+
+    async fn set_setting(&self, path: &str, value: i64) -> Result<()> {
+        let mut state = self.lock();
+        if state.locked {
+            return Err(KernelError::from_errno(
+                format!("set {path} to {value}"),
+                Errno::ROFS.raw_os_error(),
+            ));
+        }
+        state.settings.insert(path.to_owned(), value);
         Ok(())
     }
 

@@ -11,10 +11,12 @@ use netlink_packet_route::{
         LinkInfo, LinkMessage,
     },
     route::{
-        RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
-        RouteVia,
+        RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteMetric, RouteProtocol, RouteScope,
+        RouteType, RouteVia,
     },
 };
+
+pub(super) mod device;
 
 use super::{Address, Flag, Link, LinkIndex, LinkKind, Mode, NewLink, Route};
 
@@ -29,6 +31,7 @@ pub(super) fn link(message: &LinkMessage) -> Link {
         mtu: 0,
         up: message.header.flags.contains(LinkFlags::Up),
         loopback: message.header.flags.contains(LinkFlags::Loopback),
+        mac: None,
     };
     let mut elsewhere = false;
     for attribute in &message.attributes {
@@ -37,6 +40,7 @@ pub(super) fn link(message: &LinkMessage) -> Link {
             LinkAttribute::IfAlias(alias) => link.alias.clone_from(alias),
             LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
             LinkAttribute::Link(parent) => link.parent = Some(*parent),
+            LinkAttribute::Address(mac) => link.mac = mac.as_slice().try_into().ok(),
             LinkAttribute::LinkNetNsId(_) => elsewhere = true,
             LinkAttribute::LinkInfo(infos) => link.kind = kind(infos),
             _ => {}
@@ -146,6 +150,14 @@ pub(super) fn set_alias(index: LinkIndex, alias: &str, raise: bool) -> LinkMessa
     message
 }
 
+/// Raises a link.
+pub(super) fn raise(index: LinkIndex) -> LinkMessage {
+    let mut message = link_by_index(index);
+    message.header.flags = LinkFlags::Up;
+    message.header.change_mask = LinkFlags::Up;
+    message
+}
+
 /// Reads an address; one that isn't IPv4 or IPv6 is none.
 pub(super) fn address(message: &AddressMessage) -> Option<Address> {
     let mut flags = AddressFlags::from_bits_retain(u32::from(message.header.flags.bits()));
@@ -183,6 +195,7 @@ pub(super) fn route(message: &RouteMessage) -> Option<Route> {
     let unspecified = if v6 { IpAddr::from([0; 16]) } else { IpAddr::from([0; 4]) };
     let mut table = u32::from(header.table);
     let (mut prefix, mut gateway, mut link, mut metric) = (unspecified, None, None, 0);
+    let (mut source, mut mtu) = (None, None);
     for attribute in &message.attributes {
         match attribute {
             RouteAttribute::Destination(to) => prefix = ip(to)?,
@@ -190,6 +203,13 @@ pub(super) fn route(message: &RouteMessage) -> Option<Route> {
             RouteAttribute::Via(RouteVia::Inet6(hop)) => gateway = Some(IpAddr::V6(*hop)),
             RouteAttribute::Oif(index) => link = Some(*index),
             RouteAttribute::Priority(priority) => metric = *priority,
+            RouteAttribute::PrefSource(address) => source = ip(address),
+            RouteAttribute::Metrics(metrics) => {
+                mtu = metrics.iter().find_map(|metric| match metric {
+                    RouteMetric::Mtu(mtu) => Some(*mtu),
+                    _ => None,
+                });
+            }
             RouteAttribute::Table(number) => table = *number,
             _ => {}
         }
@@ -207,6 +227,8 @@ pub(super) fn route(message: &RouteMessage) -> Option<Route> {
         link,
         protocol: header.protocol.into(),
         metric,
+        source,
+        mtu,
     })
 }
 
@@ -221,7 +243,7 @@ fn ip(address: &RouteAddress) -> Option<IpAddr> {
 /// Writes a route, of any scope where it is to be removed.
 ///
 /// The kernel takes what is missing in a removal for "any", so all that [`Route`] has is written: prefix, gateway, link,
-/// protocol and metric.
+/// protocol and metric, and what else tells it from others.
 pub(super) fn write_route(route: &Route, remove: bool) -> RouteMessage {
     let mut message = RouteMessage::default();
     let header = &mut message.header;
@@ -248,6 +270,8 @@ pub(super) fn write_route(route: &Route, remove: bool) -> RouteMessage {
     }
     message.attributes.extend(route.link.map(RouteAttribute::Oif));
     message.attributes.push(RouteAttribute::Priority(route.metric));
+    message.attributes.extend(route.source.map(|source| RouteAttribute::PrefSource(source.into())));
+    message.attributes.extend(route.mtu.map(|mtu| RouteAttribute::Metrics(vec![RouteMetric::Mtu(mtu)])));
     message
 }
 
@@ -268,8 +292,27 @@ mod tests {
                 link: Some(7),
                 protocol: crate::kernel::ROUTE_PROTOCOL,
                 metric: 4711,
+                source: None,
+                mtu: None,
             };
             assert_eq!(route(&write_route(&wanted, false)), Some(wanted));
+        }
+    }
+
+    #[test]
+    fn a_route_to_a_neighbour_keeps_its_source_and_mtu() {
+        for (prefix, source) in [("10.1.48.7/32", "10.1.1.48"), ("2001:db8:48::7/128", "2001:db8:48::5e:1")] {
+            let wanted = Route {
+                prefix: prefix.parse().unwrap(),
+                gateway: None,
+                link: Some(7),
+                protocol: crate::kernel::ROUTE_PROTOCOL,
+                metric: 4711,
+                source: Some(source.parse().unwrap()),
+                mtu: Some(1400),
+            };
+            assert_eq!(route(&write_route(&wanted, false)), Some(wanted.clone()));
+            assert_eq!(write_route(&wanted, false).header.scope, RouteScope::Link);
         }
     }
 

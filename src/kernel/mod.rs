@@ -83,6 +83,8 @@ pub struct Link {
     pub up: bool,
     /// Whether it is the loopback device.
     pub loopback: bool,
+    /// Its hardware address (`IFLA_ADDRESS`), where it has one of six bytes. ipvlan links have their parent's.
+    pub mac: Option<[u8; 6]>,
 }
 
 /// The beginning of the alias of each link that we made.
@@ -95,6 +97,17 @@ impl Mode {
             Self::L2 => "l2",
             Self::L3 => "l3",
             Self::L3s => "l3s",
+        }
+    }
+}
+
+impl Flag {
+    /// Returns the name that operators and `ip link` use: `bridge`, `private` or `vepa`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Bridge => "bridge",
+            Self::Private => "private",
+            Self::Vepa => "vepa",
         }
     }
 }
@@ -137,6 +150,30 @@ pub struct Route {
     pub protocol: u8,
     /// Its metric (`RTA_PRIORITY`): the route with the lowest wins.
     pub metric: u32,
+    /// The source of packets that have none yet (`RTA_PREFSRC`), where it names one: an address of this host.
+    pub source: Option<IpAddr>,
+    /// The MTU in bytes, where the route has a smaller one than its link (`RTAX_MTU`).
+    pub mtu: Option<u32>,
+}
+
+/// A permanent entry of the table of neighbours (`NUD_PERMANENT` of `linux/neighbour.h`), which the kernel never asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Neighbour {
+    /// The link that the neighbour is on.
+    pub link: LinkIndex,
+    /// Its address.
+    pub address: IpAddr,
+    /// Its hardware address.
+    pub mac: [u8; 6],
+}
+
+/// A change of the table of neighbours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NeighbourOp {
+    /// Enters a neighbour, in the place of one with its link and address.
+    Put(Neighbour),
+    /// Removes a neighbour; one that is gone already is no error.
+    Remove(Neighbour),
 }
 
 /// A change of the route table.
@@ -247,6 +284,28 @@ pub trait Kernel: fmt::Debug + Send + Sync + 'static {
 
     /// Removes a link; one that is gone already is no error.
     async fn delete_link(&self, index: LinkIndex) -> Result<()>;
+
+    /// Raises a link.
+    async fn raise(&self, index: LinkIndex) -> Result<()>;
+
+    /// Gives a link an address that is usable at once: without a check for duplicates, and without a route to its subnet.
+    /// One that the link has already is no error.
+    async fn add_address(&self, link: LinkIndex, net: IpNet) -> Result<()>;
+
+    /// Takes an address from a link; one that is gone already is no error.
+    async fn delete_address(&self, link: LinkIndex, net: IpNet) -> Result<()>;
+
+    /// Returns the permanent IPv4 neighbours on a link.
+    async fn neighbours(&self, link: LinkIndex) -> Result<Vec<Neighbour>>;
+
+    /// Applies changes in order and returns the result of each: one that fails stops no other.
+    async fn change_neighbours(&self, ops: &[NeighbourOp]) -> Vec<Result<()>>;
+
+    /// Returns a number below `/proc/sys/net` (`sysctl(8)`), such as `ipv4/conf/all/rp_filter`; nothing where it is not there.
+    async fn setting(&self, path: &str) -> Option<i64>;
+
+    /// Changes a number below `/proc/sys/net`.
+    async fn set_setting(&self, path: &str, value: i64) -> Result<()>;
 
     /// Applies changes in order and returns the result of each: one that fails stops no other.
     ///

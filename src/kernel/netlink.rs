@@ -15,6 +15,7 @@ use futures::{
     StreamExt,
     stream::{BoxStream, Stream},
 };
+use ipnet::IpNet;
 use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage as Message, address::AddressMessage, link::LinkMessage,
 };
@@ -25,10 +26,11 @@ use rtnetlink::packet_core::{
 use tokio::time::{Instant, timeout_at};
 
 use super::{
-    Address, Kernel, KernelError, KernelEvent, Link, LinkIndex, NewLink, Result, Route, RouteOp, errno,
-    message,
+    Address, Kernel, KernelError, KernelEvent, Link, LinkIndex, Neighbour, NeighbourOp, NewLink, Result,
+    Route, RouteOp, errno, message,
 };
 
+mod device;
 mod events;
 
 /// How long the kernel may take to answer one call, or one group of route changes.
@@ -369,6 +371,38 @@ impl Kernel for Netlink {
         }
     }
 
+    async fn raise(&self, index: LinkIndex) -> Result<()> {
+        self.raise_link(index).await
+    }
+
+    async fn add_address(&self, link: LinkIndex, net: IpNet) -> Result<()> {
+        self.put_address(link, net).await
+    }
+
+    async fn delete_address(&self, link: LinkIndex, net: IpNet) -> Result<()> {
+        self.take_address(link, net).await
+    }
+
+    async fn neighbours(&self, link: LinkIndex) -> Result<Vec<Neighbour>> {
+        self.list_neighbours(link).await
+    }
+
+    async fn change_neighbours(&self, ops: &[NeighbourOp]) -> Vec<Result<()>> {
+        let mut results = Vec::with_capacity(ops.len());
+        for op in ops {
+            results.push(self.change_neighbour(op).await);
+        }
+        results
+    }
+
+    async fn setting(&self, path: &str) -> Option<i64> {
+        device::setting(path)
+    }
+
+    async fn set_setting(&self, path: &str, value: i64) -> Result<()> {
+        device::set_setting(path, value)
+    }
+
     async fn change_routes(&self, ops: &[RouteOp]) -> Vec<Result<()>> {
         let mut results = Vec::with_capacity(ops.len());
         for group in ops.chunks(IN_FLIGHT) {
@@ -448,6 +482,8 @@ mod tests {
             link: Some(0x7fff_fff0),
             protocol: ROUTE_PROTOCOL,
             metric: 4999,
+            source: None,
+            mtu: None,
         };
         let errno = match netlink.change_routes(&[RouteOp::Remove(gone)]).await.remove(0) {
             Ok(()) => None,

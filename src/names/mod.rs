@@ -33,3 +33,13 @@ mod upstream;
 
 pub use gather::Gather;
 pub use keep::Responder;
+
+use crate::{
+    fleet::NamesFiles,
+    policy::{Records, Refused},
+};
+
+/// Returns what every host refuses of a fleet's names: files, or names of them, a line a file.
+pub(crate) fn refused(files: &NamesFiles, records: &Records) -> Vec<Refused> {
+    table::judge(files, records, "", None).refused
+}

@@ -1,20 +1,23 @@
-//! The book of networks: one JSON file a network, because Docker tells us of each just once.
+//! The book of networks and their endpoints, on disk because Docker tells us of each just once.
+//!
+//! A network is a file `networks/ID.json` that survives a power cut. Each of its endpoints is a file in the directory
+//! `networks/ID`, which survives the death of the daemon: after a power cut no container runs any more, and Docker makes
+//! every endpoint anew. So the start of a container waits for no disk.
+
+mod files;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
 
 use tokio::sync::watch;
-use tracing::warn;
 
 use super::{Endpoint, Network, Networks};
-use crate::durable;
-
-/// The largest file that is read: 10,000 endpoints take about 2 MB.
-const LARGEST: u64 = 16 << 20;
 
 /// A change of the book that did not reach the disk; the book is then as it was before.
 #[derive(Debug, thiserror::Error)]
@@ -60,19 +63,7 @@ impl Book {
     /// [`BookError::Disk`] when the directory can't be made or listed.
     pub fn open(state: PathBuf) -> Result<Self, BookError> {
         let dir = state.join("networks");
-        durable::create_dir(&dir).map_err(|source| disk("make the directory", &dir, source))?;
-        let mut networks = BTreeMap::new();
-        for entry in fs::read_dir(&dir).map_err(|source| disk("read", &dir, source))? {
-            let path = entry.map_err(|source| disk("read", &dir, source))?.path();
-            // What a crash left unfinished, and what was set aside before, ends otherwise.
-            if path.extension().is_none_or(|ending| ending != "json") {
-                continue;
-            }
-            match read(&path) {
-                Ok(network) => drop(networks.insert(network.id.clone(), network)),
-                Err(reason) => set_aside(&path, &reason),
-            }
-        }
+        let networks = files::read_all(&dir)?;
         let (networks, _) = watch::channel(Arc::new(networks));
         Ok(Self(Arc::new(Inner { dir, writing: Mutex::new(()), networks })))
     }
@@ -98,7 +89,7 @@ impl Book {
     /// [`BookError`]; the book is then unchanged.
     pub async fn insert(&self, network: Network) -> Result<(), BookError> {
         let id = network.id.clone();
-        self.change(id, move |_| Ok(Some(network))).await
+        self.change(&id, Some(network)).await
     }
 
     /// Removes a network; one that is not there is no error.
@@ -106,7 +97,7 @@ impl Book {
     /// # Errors
     /// [`BookError`]; the book is then unchanged.
     pub async fn remove(&self, id: &str) -> Result<(), BookError> {
-        self.change(id.to_owned(), |_| Ok(None)).await
+        self.change(id, None).await
     }
 
     /// Enters an endpoint of a network, in the place of one with its id.
@@ -119,13 +110,7 @@ impl Book {
         id: &str,
         endpoint: Endpoint,
     ) -> Result<(), BookError> {
-        let (key, id) = (network.to_owned(), id.to_owned());
-        self.change(key.clone(), move |known| {
-            let mut network = known.cloned().ok_or(BookError::Unknown(key))?;
-            network.endpoints.insert(id, endpoint);
-            Ok(Some(network))
-        })
-        .await
+        self.change_endpoint(network, id, Some(endpoint)).await
     }
 
     /// Removes an endpoint; one that is not there, or whose network is not, is no error.
@@ -133,202 +118,71 @@ impl Book {
     /// # Errors
     /// [`BookError`]; the book is then unchanged.
     pub async fn remove_endpoint(&self, network: &str, id: &str) -> Result<(), BookError> {
-        let id = id.to_owned();
-        self.change(network.to_owned(), move |known| {
-            let mut network = known.cloned();
-            if let Some(network) = &mut network {
-                network.endpoints.remove(&id);
-            }
-            Ok(network)
-        })
-        .await
+        self.change_endpoint(network, id, None).await
     }
 
     /// Changes one network on disk, then in memory.
     ///
     /// The thread runs to its end even where the caller is dropped, so that both stay alike.
-    async fn change<F>(&self, id: String, edit: F) -> Result<(), BookError>
-    where
-        F: FnOnce(Option<&Network>) -> Result<Option<Network>, BookError> + Send + 'static,
-    {
-        let inner = self.0.clone();
-        let done = tokio::task::spawn_blocking(move || inner.change(&id, edit));
+    async fn change(&self, id: &str, network: Option<Network>) -> Result<(), BookError> {
+        let (inner, id) = (self.0.clone(), id.to_owned());
+        let done = tokio::task::spawn_blocking(move || inner.change(&id, network));
+        done.await.map_err(|_| BookError::CutShort)?
+    }
+
+    async fn change_endpoint(
+        &self,
+        network: &str,
+        id: &str,
+        endpoint: Option<Endpoint>,
+    ) -> Result<(), BookError> {
+        let (inner, network, id) = (self.0.clone(), network.to_owned(), id.to_owned());
+        let done = tokio::task::spawn_blocking(move || inner.change_endpoint(&network, &id, endpoint));
         done.await.map_err(|_| BookError::CutShort)?
     }
 }
 
 impl Inner {
-    fn change(
-        &self,
-        id: &str,
-        edit: impl FnOnce(Option<&Network>) -> Result<Option<Network>, BookError>,
-    ) -> Result<(), BookError> {
+    fn change(&self, id: &str, network: Option<Network>) -> Result<(), BookError> {
         let _turn = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.networks.borrow().clone();
-        let after = edit(before.get(id))?;
-        if before.get(id) == after.as_ref() {
+        if before.get(id) == network.as_ref() {
             return Ok(());
         }
-        let path = self.dir.join(format!("{id}.json"));
         let mut networks = BTreeMap::clone(&before);
-        match after {
+        match network {
             Some(network) => {
-                let mut text = serde_json::to_vec_pretty(&network)
-                    .map_err(|error| disk("write", &path, error.into()))?;
-                text.push(b'\n');
-                durable::write(&path, &text).map_err(|source| disk("write", &path, source))?;
+                files::write_network(&self.dir, &network)?;
                 networks.insert(id.to_owned(), network);
             }
             None => {
-                durable::remove(&path).map_err(|source| disk("remove", &path, source))?;
+                files::remove_network(&self.dir, id)?;
                 networks.remove(id);
             }
         }
         self.networks.send_replace(Arc::new(networks));
         Ok(())
     }
-}
 
-fn disk(action: &'static str, path: &Path, source: io::Error) -> BookError {
-    BookError::Disk { action, path: path.display().to_string(), source }
-}
-
-fn read(path: &Path) -> Result<Network, String> {
-    let metadata = fs::symlink_metadata(path).map_err(|error| error.to_string())?;
-    if !metadata.is_file() {
-        return Err("it is not a plain file".to_owned());
-    }
-    if metadata.len() > LARGEST {
-        return Err(format!("it is larger than {LARGEST} bytes"));
-    }
-    let text = fs::read(path).map_err(|error| error.to_string())?;
-    let network: Network = serde_json::from_slice(&text).map_err(|error| error.to_string())?;
-    if path.file_stem().is_none_or(|stem| stem != network.id.as_str()) {
-        return Err(format!("it is about network {}", network.id));
-    }
-    Ok(network)
-}
-
-fn set_aside(path: &Path, reason: &str) {
-    let file = path.display();
-    match durable::set_aside(path, ".damaged") {
-        Ok(aside) => warn!(
-            file = %aside.display(),
-            "cannot read the network file {file}: {reason}: it is set aside; mend it, take `.damaged` off its name and \
-             restart ipvland, or remove the network with `docker network rm` and make it again",
-        ),
-        Err(error) => warn!(
-            %file,
-            "cannot read the network file {file}: {reason}; and it can't be set aside: {error}: its network does not \
-             work until the file is mended and ipvland restarted",
-        ),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
-    use super::*;
-    use crate::{
-        kernel::{Flag, Mode},
-        network::Subnet,
-    };
-
-    fn network(id: &str) -> Network {
-        Network {
-            id: id.to_owned(),
-            name: "blue".to_owned(),
-            parent: "eth2".to_owned(),
-            made_parent: false,
-            mode: Mode::L3,
-            flag: Flag::Bridge,
-            mtu: Some(1400),
-            internal: false,
-            subnets: vec![Subnet { pool: "10.1.48.0/24".parse().unwrap(), gateway: None }],
-            endpoints: BTreeMap::new(),
+    fn change_endpoint(&self, network: &str, id: &str, endpoint: Option<Endpoint>) -> Result<(), BookError> {
+        let _turn = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.networks.borrow().clone();
+        let known = before.get(network).map(|network| network.endpoints.get(id));
+        match (known, &endpoint) {
+            (None, Some(_)) => return Err(BookError::Unknown(network.to_owned())),
+            (None, None) => return Ok(()),
+            (Some(known), asked) if known == asked.as_ref() => return Ok(()),
+            (Some(_), Some(endpoint)) => files::write_endpoint(&self.dir, network, id, endpoint)?,
+            (Some(_), None) => files::remove_endpoint(&self.dir, network, id)?,
         }
-    }
-
-    fn endpoint() -> Endpoint {
-        Endpoint {
-            addresses: vec!["10.1.48.2/24".parse().unwrap()],
-            ifname: Some("blue0".to_owned()),
-            sandbox: None,
-            routes: Vec::new(),
-            ports: Vec::new(),
+        let mut networks = BTreeMap::clone(&before);
+        if let Some(network) = networks.get_mut(network) {
+            match endpoint {
+                Some(endpoint) => network.endpoints.insert(id.to_owned(), endpoint),
+                None => network.endpoints.remove(id),
+            };
         }
-    }
-
-    #[tokio::test]
-    async fn what_is_entered_is_there_after_a_restart() {
-        let state = tempfile::tempdir().unwrap();
-        let book = Book::open(state.path().to_owned()).unwrap();
-        book.insert(network("aa")).await.unwrap();
-        book.insert(network("bb")).await.unwrap();
-        book.insert_endpoint("aa", "e1", endpoint()).await.unwrap();
-        book.insert_endpoint("aa", "e2", endpoint()).await.unwrap();
-        book.remove_endpoint("aa", "e2").await.unwrap();
-        book.remove("bb").await.unwrap();
-        let again = Book::open(state.path().to_owned()).unwrap();
-        assert_eq!(again.networks(), book.networks());
-        assert_eq!(again.networks()["aa"].endpoints.keys().collect::<Vec<_>>(), ["e1"]);
-        let mode = fs::metadata(again.dir().join("aa.json")).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
-    }
-
-    #[tokio::test]
-    async fn a_damaged_file_is_set_aside_and_stops_no_other() {
-        let state = tempfile::tempdir().unwrap();
-        let book = Book::open(state.path().to_owned()).unwrap();
-        book.insert(network("aa")).await.unwrap();
-        let dir = book.dir().to_owned();
-        fs::write(dir.join("bb.json"), b"{\"id\": ").unwrap();
-        fs::copy(dir.join("aa.json"), dir.join("cc.json")).unwrap();
-        fs::create_dir(dir.join("dd.json")).unwrap();
-        fs::write(dir.join("ee.json.unfinished"), b"{").unwrap();
-        let again = Book::open(state.path().to_owned()).unwrap();
-        assert_eq!(again.networks().keys().collect::<Vec<_>>(), ["aa"]);
-        for name in ["bb.json.damaged", "cc.json.damaged", "dd.json.damaged"] {
-            assert!(dir.join(name).exists(), "{name}");
-        }
-    }
-
-    #[tokio::test]
-    async fn a_change_that_the_disk_refuses_is_not_seen() {
-        let state = tempfile::tempdir().unwrap();
-        let book = Book::open(state.path().to_owned()).unwrap();
-        book.insert(network("aa")).await.unwrap();
-        fs::remove_dir_all(book.dir()).unwrap();
-        let seen = book.subscribe();
-        let error = book.insert(network("bb")).await.unwrap_err().to_string();
-        assert!(error.starts_with("cannot write ") && error.contains("bb.json"), "{error}");
-        assert!(!seen.has_changed().unwrap());
-        assert_eq!(book.networks().len(), 1);
-    }
-
-    #[tokio::test]
-    async fn an_endpoint_needs_its_network_but_its_removal_does_not() {
-        let state = tempfile::tempdir().unwrap();
-        let book = Book::open(state.path().to_owned()).unwrap();
-        assert!(book.insert_endpoint("aa", "e1", endpoint()).await.is_err());
-        book.remove_endpoint("aa", "e1").await.unwrap();
-        book.remove("aa").await.unwrap();
-    }
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn writers_at_once_lose_nothing() {
-        let state = tempfile::tempdir().unwrap();
-        let book = Book::open(state.path().to_owned()).unwrap();
-        book.insert(network("aa")).await.unwrap();
-        let writes = (0..40).map(|n| {
-            let book = book.clone();
-            tokio::spawn(async move { book.insert_endpoint("aa", &format!("e{n}"), endpoint()).await })
-        });
-        for write in writes.collect::<Vec<_>>() {
-            write.await.unwrap().unwrap();
-        }
-        assert_eq!(book.networks()["aa"].endpoints.len(), 40);
-        assert_eq!(Book::open(state.path().to_owned()).unwrap().networks(), book.networks());
+        self.networks.send_replace(Arc::new(networks));
+        Ok(())
     }
 }

@@ -13,6 +13,8 @@ fn route(prefix: u8, gateway: u8, link: LinkIndex, protocol: u8, metric: u32) ->
         link: Some(link),
         protocol,
         metric,
+        source: None,
+        mtu: None,
     }
 }
 

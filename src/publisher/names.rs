@@ -238,6 +238,12 @@ impl Edit<'_> {
     }
 }
 
+/// Returns the batch of a host's names.
+#[cfg(test)]
+pub(super) fn batch(snapshot: &Snapshot, id: &str, name: &str, host: IpAddr, names: &Names) -> Option<Batch> {
+    Edit { id, name, host, names }.on(snapshot).unwrap()
+}
+
 fn is_of(file: Option<&NamesRecord>, id: &str) -> bool {
     file.is_some_and(|file| file.id == id)
 }

@@ -42,6 +42,9 @@ pub struct Status {
     /// Names of containers across hosts.
     #[serde(default)]
     pub names: NamesStatus,
+    /// The networks whose containers this host reaches, or ought to.
+    #[serde(default)]
+    pub host_access: Vec<HostAccessStatus>,
 }
 
 /// Who this host is.
@@ -177,6 +180,23 @@ pub struct NamesStatus {
     pub refused: Vec<Refused>,
 }
 
+/// A network whose containers this host reaches, or ought to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HostAccessStatus {
+    /// The first 12 digits of Docker's id of the network.
+    pub id: String,
+    /// The network's name in records.
+    pub network: String,
+    /// The device in the host's namespace, where there is one.
+    pub device: Option<String>,
+    /// The addresses that containers see this host by, one a subnet where that is known.
+    pub sources: Vec<IpAddr>,
+    /// `reached`, `failed`, or `waiting` for a parent that comes with the first container.
+    pub state: String,
+    /// Why it failed, or what else is to be known.
+    pub reason: Option<String>,
+}
+
 /// Where the parts of the daemon write their sections.
 #[derive(Debug, Clone, Default)]
 pub struct Board(Arc<Mutex<Status>>);
@@ -223,6 +243,13 @@ impl Status {
         let names = &self.names;
         problems.extend(names.serving.iter().chain(&names.publishing).chain(&names.away).cloned());
         problems.extend(names.dropped.clone());
+        problems.extend(self.host_access.iter().filter(|access| access.state == "failed").map(|access| {
+            let reason = access.reason.as_deref().unwrap_or("unknown");
+            format!(
+                "this host and the containers of network {} can't reach each other: {reason}",
+                access.network
+            )
+        }));
         problems
     }
 }

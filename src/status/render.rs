@@ -20,12 +20,16 @@ pub fn render_text(status: &Status) -> String {
     section(&mut text, "learned", &["FILE", "HOST", "NETWORK", "PREFIX", "NEXT HOP"], learned(status));
     section(&mut text, "refused", &["FILE", "PREFIX", "REASON"], refused(status));
     section(&mut text, "routes", &["PREFIX", "NEXT HOP", "INTERFACE", "STATE", "REASON"], routes(status));
-    let heads = ["ID", "NAME", "MODE", "PARENT", "SUBNETS", "ENDPOINTS", "PUBLISHED"];
+    let heads = ["ID", "NAME", "MODE", "PARENT", "SUBNETS", "ENDPOINTS", "PUBLISHED", "HOST ACCESS"];
     section(&mut text, "networks", &heads, networks(status));
     for network in &status.networks {
         for note in &network.notes {
             let _ = writeln!(text, "  * {}: {}", clean(&network.name), clean(note));
         }
+    }
+    if !status.host_access.is_empty() {
+        let heads = ["NETWORK", "DEVICE", "HOST IS SEEN AS", "STATE", "REASON"];
+        section(&mut text, "host access", &heads, host_access(status));
     }
     section(&mut text, "names", &[], names(status));
     text
@@ -98,6 +102,29 @@ fn networks(status: &Status) -> Rows {
             join(&network.subnets),
             network.endpoints.to_string(),
             published.to_owned(),
+            by_device(status, &network.id),
+        ]
+    });
+    rows.collect()
+}
+
+/// Says by which device the host reaches a network's containers.
+fn by_device(status: &Status, network: &str) -> String {
+    match status.host_access.iter().find(|access| access.id == network) {
+        None => "no".to_owned(),
+        Some(access) if access.state != "reached" => access.state.clone(),
+        Some(access) => or_dash(access.device.as_deref()),
+    }
+}
+
+fn host_access(status: &Status) -> Rows {
+    let rows = status.host_access.iter().map(|access| {
+        vec![
+            access.network.clone(),
+            or_dash(access.device.as_deref()),
+            if access.sources.is_empty() { "-".to_owned() } else { join(&access.sources) },
+            access.state.clone(),
+            access.reason.clone().unwrap_or_default(),
         ]
     });
     rows.collect()
@@ -177,7 +204,7 @@ pub(crate) fn clean(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::status::{Learned, Refused, RouteStatus};
+    use crate::status::{Board, HostAccessStatus, Learned, NetworkStatus, Refused, RouteStatus};
 
     fn learned(host: &str, prefix: &str) -> Learned {
         Learned {
@@ -230,6 +257,44 @@ learned (2)
             text.contains("  10.1.51.0/24  10.1.1.51  eth2       foreign  an operator's route is there\n"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn a_line_a_network_says_whether_the_host_reaches_it() {
+        let network = |id: &str| NetworkStatus {
+            id: id.into(),
+            name: id.into(),
+            mode: "l2".into(),
+            parent: "eth2".into(),
+            subnets: vec!["10.1.1.0/24".parse().unwrap()],
+            endpoints: 1,
+            published: false,
+            notes: Vec::new(),
+        };
+        let access = |id: &str, state: &str, reason: Option<&str>| HostAccessStatus {
+            id: id.into(),
+            network: id.into(),
+            device: Some("ipvh-eth2".into()),
+            sources: vec!["10.1.1.48".parse().unwrap()],
+            state: state.into(),
+            reason: reason.map(str::to_owned),
+        };
+        let board = Board::default();
+        board.update(|status| {
+            status.networks = ["blue", "red", "deaf"].map(network).into();
+            status.host_access =
+                vec![access("blue", "reached", None), access("red", "failed", Some("it is off"))];
+        });
+        let text = render_text(&board.read());
+        for line in [
+            "  ! this host and the containers of network red can't reach each other: it is off",
+            "  blue  blue  l2    eth2    10.1.1.0/24  1          no         ipvh-eth2",
+            "  red   red   l2    eth2    10.1.1.0/24  1          no         failed",
+            "  deaf  deaf  l2    eth2    10.1.1.0/24  1          no         no",
+            "  red      ipvh-eth2  10.1.1.48        failed   it is off",
+        ] {
+            assert!(text.lines().any(|other| other == line), "{line}\n{text}");
+        }
     }
 
     #[test]

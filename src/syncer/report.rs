@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, HashMap};
 use ipnet::IpNet;
 
 use crate::{
+    host_access::Access,
     kernel::{KernelError, LinkIndex, Route, RouteOp},
     plan::Plan,
     policy::{Accepted, Judgement},
-    status::{Board, Learned, Refused, RouteStatus},
+    status::{Board, HostAccessStatus, Learned, Refused, RouteStatus},
 };
 
 /// What one pass found.
@@ -17,6 +18,9 @@ pub(super) struct Report {
     learned: Vec<Learned>,
     refused: Vec<Refused>,
     routes: Vec<RouteStatus>,
+    /// What became of each prefix whose route is not installed: the state and why.
+    trouble: HashMap<IpNet, (&'static str, String)>,
+    host_access: Vec<HostAccessStatus>,
     complaints: BTreeMap<String, String>,
     /// Why the board's routes can't be vouched for, where the kernel did not answer.
     uncertain: Option<String>,
@@ -123,7 +127,7 @@ impl Report {
         results: &[Result<(), KernelError>],
         name: impl Fn(Option<LinkIndex>) -> String,
     ) {
-        let mut trouble: HashMap<IpNet, (&str, String)> = HashMap::new();
+        let mut trouble = HashMap::new();
         for (op, result) in plan.ops.iter().zip(results) {
             if let Err(error) = result {
                 let prefix = op.route().prefix;
@@ -157,6 +161,25 @@ impl Report {
                 reason,
             });
         }
+        self.trouble = trouble;
+    }
+
+    /// Notes how the networks are whose containers this host reaches, after [`Report::installed`].
+    pub(super) fn accessed(&mut self, access: Access) {
+        let mut networks = access.networks;
+        for (id, route) in &access.routes {
+            let Some((state, why)) = self.trouble.get(&route.prefix) else { continue };
+            let of_network = |network: &&mut HostAccessStatus| id.starts_with(&network.id);
+            if let Some(network) = networks.iter_mut().find(of_network).filter(|it| it.state == "reached") {
+                network.state = "failed".into();
+                network.reason = Some(format!("the route to {} is {state}: {why}", route.prefix.addr()));
+            }
+        }
+        for network in networks.iter().filter(|network| network.state == "failed") {
+            let why = network.reason.clone().unwrap_or_default();
+            self.complain(format!("host access of {}", network.network), why);
+        }
+        self.host_access = networks;
     }
 
     /// Writes the sections of the board.
@@ -167,11 +190,16 @@ impl Report {
                     route.state = "failed".into();
                     route.reason = Some(why.clone());
                 }
+                for network in &mut status.host_access {
+                    network.state = "failed".into();
+                    network.reason = Some(why.clone());
+                }
             }
             None => {
                 status.learned = self.learned;
                 status.refused = self.refused;
                 status.routes = self.routes;
+                status.host_access = self.host_access;
             }
         });
     }

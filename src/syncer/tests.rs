@@ -14,6 +14,7 @@ struct Host {
     view: watch::Sender<Arc<View>>,
     leave: watch::Sender<bool>,
     own: watch::Sender<Option<Key>>,
+    networks: watch::Sender<Networks>,
     board: Board,
     task: tokio::task::JoinHandle<()>,
 }
@@ -65,16 +66,19 @@ fn start_on(kernel: FakeKernel, first: Arc<View>) -> Host {
     let (view, views) = watch::channel(first);
     let (leave, leaves) = watch::channel(false);
     let (own, owns) = watch::channel(Some(Key::parse("10.1.1.48.json").unwrap()));
+    let (networks, nets) = watch::channel(Networks::default());
     let board = Board::default();
     let syncer = Syncer {
         view: views,
         kernel: Arc::new(kernel.clone()),
         parent: Some("eth2".into()),
         own: owns,
+        networks: nets,
+        machine: "a machine".into(),
         leave: leaves,
         board: board.clone(),
     };
-    Host { kernel, view, leave, own, board, task: tokio::spawn(syncer.run()) }
+    Host { kernel, view, leave, own, networks, board, task: tokio::spawn(syncer.run()) }
 }
 
 fn start(first: Arc<View>) -> Host {
@@ -124,6 +128,8 @@ fn route(kernel: &FakeKernel, prefix: &str, hop: &str, protocol: u8, metric: u32
         link: Some(kernel.link("eth2").unwrap().index),
         protocol,
         metric,
+        source: None,
+        mtu: None,
     }
 }
 
@@ -374,4 +380,131 @@ async fn the_local_view_leaves_out_loopback_ours_and_link_local() {
     let local = local(&links, &addresses, Some("eth2"), None);
     assert_eq!(local.underlay[0].to_string(), "10.1.1.48/24");
     assert_eq!(local.elsewhere, [("docker0".to_owned(), "172.17.0.1/16".parse().unwrap())]);
+}
+
+/// A network with host access whose containers have these addresses.
+fn accessed_by_host(addresses: &[&str]) -> Networks {
+    let network: Network = serde_json::from_value(serde_json::json!({
+        "id": "ab".repeat(32), "name": "blue", "parent": "eth2", "made_parent": false, "mode": "l3", "mtu": null,
+        "host_access": {}, "subnets": [{"pool": "10.1.48.0/24", "gateway": null}],
+        "endpoints": addresses.iter().map(|address| {
+            (address.to_string(), serde_json::json!({"addresses": [format!("{address}/24")], "ifname": null}))
+        }).collect::<BTreeMap<_, _>>(),
+    }))
+    .unwrap();
+    Arc::new([(network.id.clone(), network)].into())
+}
+
+impl Host {
+    /// Our routes without a next hop.
+    fn reached(&self) -> Vec<String> {
+        let ours = self.kernel.our_routes();
+        ours.iter()
+            .filter(|route| route.gateway.is_none())
+            .map(|route| route.prefix.addr().to_string())
+            .collect()
+    }
+
+    async fn reaches(&self, wanted: &[&str], within: u64) {
+        for _ in 0..within {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            if self.reached() == wanted {
+                return;
+            }
+        }
+        assert_eq!(self.reached(), wanted, "within {within} ms");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_container_is_reached_at_once_whatever_the_records_are() {
+    let mut disk = one();
+    Arc::make_mut(&mut disk).source = Source::Disk;
+    for first in [Arc::new(View::default()), disk, one()] {
+        let host = start(first);
+        host.quiet().await;
+        host.networks.send_replace(accessed_by_host(&["10.1.48.7"]));
+        host.reaches(&["10.1.48.7"], 5).await;
+        // In the midst of what the kernel tells of the container's link.
+        host.kernel.change_link("eth2", |_| {});
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        host.networks.send_replace(accessed_by_host(&["10.1.48.7", "10.1.48.8"]));
+        host.reaches(&["10.1.48.7", "10.1.48.8"], 5).await;
+        host.networks.send_replace(accessed_by_host(&["10.1.48.8"]));
+        host.reaches(&["10.1.48.8"], 5).await;
+        assert_eq!(host.board.read().host_access[0].state, "reached");
+        host.networks.send_replace(Networks::default());
+        host.reaches(&[], 5).await;
+        assert_eq!(host.kernel.link("ipvh-eth2"), None);
+        assert!(host.board.read().host_access.is_empty());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_left_or_lost_its_interface_still_reaches_its_containers() {
+    let host = start(one());
+    host.networks.send_replace(accessed_by_host(&["10.1.48.7"]));
+    host.reaches(&["10.1.48.7"], 5).await;
+    assert_eq!(withdraw(&host.kernel).await, Ok(1));
+    assert_eq!(host.reached(), ["10.1.48.7"]);
+    host.leave.send_replace(true);
+    host.quiet().await;
+    assert_eq!((host.kernel.our_routes().len(), host.reached().len()), (1, 1));
+    host.networks.send_replace(accessed_by_host(&["10.1.48.7", "10.1.48.8"]));
+    host.reaches(&["10.1.48.7", "10.1.48.8"], 5).await;
+
+    let host = start(one());
+    host.has(&[ONE]).await;
+    host.kernel.set_up("eth2", false);
+    host.networks.send_replace(accessed_by_host(&["10.1.48.7"]));
+    host.reaches(&["10.1.48.7"], 5).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn networks_without_host_access_make_no_pass() {
+    let host = start(one());
+    host.has(&[ONE]).await;
+    host.quiet().await;
+    let dumps = host.kernel.dumps();
+    let mut networks = BTreeMap::clone(&accessed_by_host(&["10.1.48.7"]));
+    networks.values_mut().for_each(|network| network.host_access = None);
+    host.networks.send_replace(Arc::new(networks));
+    host.quiet().await;
+    assert_eq!(host.kernel.dumps(), dumps);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_about_a_container_of_ours_does_not_take_it_away() {
+    let host = start(fleet(&[("10.1.1.51", &["10.1.48.7/32"])]));
+    host.has(&["10.1.48.7/32 via 10.1.1.51"]).await;
+    host.networks.send_replace(accessed_by_host(&["10.1.48.7"]));
+    host.reaches(&["10.1.48.7"], 5).await;
+    assert_eq!(host.kernel.our_routes().len(), 1);
+    host.quiet().await;
+    let theirs = Route { gateway: None, protocol: 4, metric: 0, ..host.kernel.our_routes().remove(0) };
+    host.kernel.add_route(theirs);
+    host.quiet().await;
+    let status = host.board.read();
+    assert_eq!(status.host_access[0].state, "failed");
+    assert!(
+        status.problems.iter().any(|problem| problem.contains("the route to 10.1.48.7 is foreign: ")),
+        "{status:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_revision_that_changes_no_record_makes_no_pass() {
+    let host = start(one());
+    host.has(&[ONE]).await;
+    host.quiet().await;
+    let dumps = host.kernel.dumps();
+    for revision in ["r2", "r3", "r4"] {
+        let view = View { revision: Some(Revision::new(revision)), ..View::clone(&one()) };
+        host.view.send_replace(Arc::new(view));
+        host.quiet().await;
+    }
+    assert_eq!(host.kernel.dumps(), dumps);
+    host.view.send_replace(fleet(&[("10.1.1.52", &["10.1.51.0/24"])]));
+    host.has(&["10.1.51.0/24 via 10.1.1.52"]).await;
+    assert!(host.kernel.dumps() > dumps);
 }

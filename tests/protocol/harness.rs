@@ -53,6 +53,7 @@ impl Links for MemoryLinks {
             mtu: 1500,
             up: true,
             loopback: false,
+            mac: None,
         });
         let parent: Parent = parent.parse().map_err(Refusal)?;
         parent.on(&links, &[]).map_err(Refusal)

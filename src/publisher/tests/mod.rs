@@ -1,4 +1,5 @@
 mod leasing;
+mod names;
 
 use std::{sync::Arc, time::Duration};
 
@@ -55,6 +56,7 @@ fn networks(pools: &[&str]) -> Networks {
             flag: Flag::Bridge,
             mtu: None,
             internal: false,
+            host_access: None,
             subnets: vec![Subnet { pool: net(pool), gateway: None }],
             endpoints: Default::default(),
         };

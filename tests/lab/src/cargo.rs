@@ -71,6 +71,21 @@ pub(crate) fn build_ipvland() -> Outcome<PathBuf> {
     Ok(binary)
 }
 
+/// Builds the daemon for release and gives its file.
+///
+/// # Errors
+/// Shows the compiler's words.
+pub(crate) fn build_for_release() -> Outcome<PathBuf> {
+    RELEASE.build()
+}
+
+/// The daemon as it is shipped.
+const RELEASE: Program = Program {
+    name: "ipvland",
+    arguments: &["build", "--release", "--package", "ipvland", "--bin", "ipvland"],
+    target: "ipvland",
+};
+
 impl Program {
     /// Builds it and gives its file.
     ///

@@ -10,7 +10,7 @@ use crate::failure::{Failure, Outcome};
 use crate::guest::{Telling, hold, init, lab};
 use crate::machine::Kernel;
 use crate::rootfs::Release;
-use crate::{cargo, demo, scenarios, setup, test};
+use crate::{bench, demo, scenarios, setup, test};
 
 /// Tries ipvland on hosts with a real Docker engine, a real kernel and a real Git server.
 ///
@@ -58,9 +58,9 @@ enum Lab {
         #[arg(long, value_enum, default_value_t = Root::Trixie)]
         root: Root,
     },
-    /// Times ipvland against what it is made of, in a release build; see cargo lab bench -- --help
+    /// Times ipvland against what it is made of and its peers, in a release build; see cargo lab bench stores --help
     Bench {
-        /// What the program of the benchmarks is told; by default: stores
+        /// `docker`, for docker run against the built-in driver, or `stores` and its options; by default both
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         words: Vec<String>,
     },
@@ -135,10 +135,7 @@ pub(crate) fn run() -> Outcome<ExitCode> {
             let seed = seed.unwrap_or_else(|| fastrand::u64(..));
             test::run(&filters, test::How { kernel: kernel.map(Which::kernel), loud, seed })
         }
-        Lab::Bench { words } => {
-            setup::run(&[], false)?;
-            cargo::bench(&words)
-        }
+        Lab::Bench { words } => bench::run(&words),
         Lab::Setup => {
             setup::run(Release::ALL, true)?;
             setup::rust_components()?;

@@ -14,6 +14,7 @@
 //! - [`scenarios`]: one file a subject.
 #![forbid(unsafe_code)]
 
+mod bench;
 mod cargo;
 mod cli;
 mod demo;

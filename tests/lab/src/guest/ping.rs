@@ -19,6 +19,23 @@ impl Host {
             .showing(said))
     }
 
+    /// Pings from the host itself, as a person would, and wants every answer.
+    ///
+    /// # Errors
+    /// Where an answer is missing.
+    pub(crate) fn pings(&self, address: &str) -> Outcome {
+        let said = self.show(&format!("ping -c 3 -i 0.2 -W 2 {address}"))?;
+        if said.contains(" 0% packet loss") {
+            return Ok(());
+        }
+        Err(Failure::new(format!("pings from {} to {address} were lost", self.name())).showing(said))
+    }
+
+    /// Pings once from the host itself without telling, and says whether the answer came.
+    pub(crate) fn reaches(&self, address: &str) -> Outcome<bool> {
+        Ok(self.attempt(&format!("ping -c 1 -W 1 {address}"))?.code == 0)
+    }
+
     /// Pings from inside a container without telling, and says whether any answer came.
     pub(crate) fn container_reaches(&self, container: &str, address: &str) -> Outcome<bool> {
         Ok(self.attempt(&format!("docker exec {container} ping -c 1 -W 2 {address}"))?.code == 0)
@@ -52,6 +69,16 @@ impl Pinging {
         let process = host.run(&format!("docker inspect --format '{{{{.State.Pid}}}}' {container}"))?;
         let program = format!("ping-{container}-{}", address.replace(':', "_"));
         host.start(&program, &format!("nsenter -t {} -n ping -O -i 0.2 -W 2 {address}", process.trim()))?;
+        Ok(Self { host: host.clone(), program })
+    }
+
+    /// Starts pinging an address five times a second from the host itself.
+    ///
+    /// # Errors
+    /// Where the same ping runs already.
+    pub(crate) fn from_host(host: &Host, address: &str) -> Outcome<Self> {
+        let program = format!("ping-host-{}", address.replace(':', "_"));
+        host.start(&program, &format!("ping -O -i 0.2 -W 2 {address}"))?;
         Ok(Self { host: host.clone(), program })
     }
 

@@ -2,10 +2,12 @@
 
 mod change;
 mod crash;
+mod docker_run;
 mod etcd;
 mod fifty;
 mod flap;
 mod ground;
+mod host_access;
 mod hostile;
 mod kernel;
 mod modes;
@@ -13,6 +15,7 @@ mod multihost;
 mod names;
 mod neighbours;
 mod outage;
+mod parents;
 mod pools;
 mod ports;
 mod quickstart;
@@ -87,6 +90,15 @@ pub(crate) const ALL: &[Scenario] = &[
         programs: &[],
         limit: Duration::from_secs(420),
         run: modes::run,
+    },
+    Scenario {
+        name: "host-access",
+        about: "a host reaches its own containers and they it, in l2, l3 and l3s, IPv4 and IPv6; nothing is left behind",
+        roots: BOTH,
+        needs: Needs::Ipvlan,
+        programs: &[],
+        limit: Duration::from_secs(600),
+        run: host_access::run,
     },
     Scenario {
         name: "quickstart",
@@ -168,6 +180,15 @@ pub(crate) const ALL: &[Scenario] = &[
         programs: &[],
         limit: Duration::from_secs(420),
         run: fifty::run,
+    },
+    Scenario {
+        name: "parents",
+        about: "one network and one config file on hosts whose interfaces have other names",
+        roots: TRIXIE,
+        needs: Needs::Ipvlan,
+        programs: &[],
+        limit: Duration::from_secs(300),
+        run: parents::run,
     },
     Scenario {
         name: "ports",
@@ -263,6 +284,17 @@ pub(crate) const DEMO: Scenario = Scenario {
     run: quickstart::demo,
 };
 
+/// What `cargo lab bench docker` times.
+pub(crate) const DOCKER_RUN: Scenario = Scenario {
+    name: "docker-run",
+    about: "docker run on our driver and on the built-in one, in turn",
+    roots: BOTH,
+    needs: Needs::Ipvlan,
+    programs: &[],
+    limit: Duration::from_secs(900),
+    run: docker_run::run,
+};
+
 /// What `cargo lab shell` does.
 pub(crate) const SHELL: Scenario = Scenario {
     name: "shell",
@@ -274,5 +306,5 @@ pub(crate) const SHELL: Scenario = Scenario {
 
 /// Finds a scenario by its name.
 pub(crate) fn find(name: &str) -> Option<&'static Scenario> {
-    ALL.iter().chain([&DEMO, &SHELL]).find(|scenario| scenario.name == name)
+    ALL.iter().chain([&DEMO, &SHELL, &DOCKER_RUN]).find(|scenario| scenario.name == name)
 }
