@@ -30,6 +30,7 @@ use crate::{
 
 mod control;
 mod instance;
+mod names;
 mod networks;
 
 use control::Orders;
@@ -94,7 +95,7 @@ pub(crate) async fn run(config: Config, registry: Registry) -> Result<(), String
 
     let place = config.store.place(&registry);
     let fleet = Fleet::new(place.clone(), instance.dir().join("snapshot.json"), own.clone(), board.clone());
-    let views = fleet.subscribe();
+    let (views, names_views) = (fleet.subscribe(), fleet.subscribe_names());
     let events = follow(Arc::clone(&store), nudge.clone());
     parts.spawn(async move {
         fleet.run(events).await;
@@ -103,6 +104,22 @@ pub(crate) async fn run(config: Config, registry: Registry) -> Result<(), String
 
     let outcome = watch::Sender::new(Outcome { claims: None, state: State::Nothing });
     let (leaving, left) = (watch::Sender::new(false), watch::Sender::new(false));
+    let names_stopped = names::start(
+        &mut parts,
+        names::Needs {
+            config: config.names.clone(),
+            identity: identity.clone(),
+            store: Arc::clone(&store),
+            nudge: nudge.clone(),
+            names: names_views,
+            views: views.clone(),
+            networks: book.subscribe(),
+            reach: reach.clone(),
+            local: local.clone(),
+            leaving: leaving.subscribe(),
+            board: board.clone(),
+        },
+    );
     let source = ClaimSource::new(
         identity.clone(),
         config.network.subnet.clone(),
@@ -182,6 +199,7 @@ pub(crate) async fn run(config: Config, registry: Registry) -> Result<(), String
         store,
         kernel: Arc::clone(&kernel),
         leaving,
+        names_stopped,
         left,
         nudge,
         views,

@@ -9,17 +9,20 @@ use tokio::{sync::watch, time::Instant};
 
 use crate::{
     policy::Records,
-    record::{Reason, Record},
+    record::{NamesRecord, Reason, Record},
     status::Board,
 };
 
 mod cache;
 mod hold;
+mod names;
 #[cfg(test)]
 mod tests;
 
 pub use cache::{Cache, Saved};
 use hold::{Cause, Hold};
+pub(crate) use names::names_of;
+pub use names::{NamesFiles, NamesView};
 
 /// Where the records of a [`View`] come from.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -52,18 +55,29 @@ pub struct View {
     pub held: Option<String>,
 }
 
+impl View {
+    /// Says whether another view asks for the same routes: names that change make a new revision, and no other route.
+    pub fn routes_as(&self, other: &Self) -> bool {
+        let same = Arc::ptr_eq(&self.records, &other.records) || self.records == other.records;
+        same && self.source == other.source && self.strays == other.strays
+    }
+}
+
 /// Follows the store and tells every change of the view.
 pub struct Fleet {
     /// Which store is followed.
     place: String,
     /// Whether `raw` is of another store than that.
     swapped: bool,
+    /// The records as they lie in the store, without the names.
     raw: Snapshot,
+    names: names::Held,
     view: View,
     hold: Hold,
     own: watch::Receiver<Option<Key>>,
     cache: Cache,
     views: watch::Sender<Arc<View>>,
+    names_views: watch::Sender<NamesView>,
     board: Board,
 }
 
@@ -79,11 +93,13 @@ impl Fleet {
             place,
             swapped: false,
             raw: Snapshot::empty(Revision::new("none")),
+            names: names::Held::default(),
             view: View::default(),
             hold: Hold::default(),
             own,
             cache,
             views: watch::Sender::new(Arc::default()),
+            names_views: watch::Sender::new(NamesView::default()),
             board,
         };
         if let Some(saved) = fleet.cache.read() {
@@ -94,7 +110,8 @@ impl Fleet {
     }
 
     fn start_from(&mut self, saved: Saved) {
-        let Saved { place, snapshot, held, swapped } = saved;
+        let Saved { place, mut snapshot, held, swapped } = saved;
+        self.names.reset(&mut snapshot);
         tracing::info!(
             revision = %snapshot.revision, records = snapshot.records.len(), "read the last snapshot from disk"
         );
@@ -113,6 +130,11 @@ impl Fleet {
     /// Returns the views from now on.
     pub fn subscribe(&self) -> watch::Receiver<Arc<View>> {
         self.views.subscribe()
+    }
+
+    /// Returns the names from now on.
+    pub fn subscribe_names(&self) -> watch::Receiver<NamesView> {
+        self.names_views.subscribe()
     }
 
     /// Follows the events of a store. It returns when they end, which those of
@@ -163,9 +185,11 @@ impl Fleet {
         let before = self.view.revision.clone();
         match event {
             Event::Reset(snapshot) => self.reset(snapshot),
-            Event::Delta(delta) => {
-                let records = Arc::make_mut(&mut self.view.records);
+            Event::Delta(mut delta) => {
+                self.names.apply(&mut delta);
                 for (key, change) in &delta.changes {
+                    // Not before there is one: names alone leave the records as they are, not even copied.
+                    let records = Arc::make_mut(&mut self.view.records);
                     match change {
                         Some(bytes) => records.insert(key.clone(), parse(key, bytes)),
                         None => records.remove(key),
@@ -182,7 +206,8 @@ impl Fleet {
         before != self.view.revision
     }
 
-    fn reset(&mut self, snapshot: Snapshot) {
+    fn reset(&mut self, mut snapshot: Snapshot) {
+        self.names.reset(&mut snapshot);
         tracing::info!(
             revision = %snapshot.revision, records = snapshot.records.len(), "read all records of the store"
         );
@@ -210,7 +235,7 @@ impl Fleet {
         // Until the store is read, what is known is of the store before; a snapshot is written after that alone.
         Saved {
             place: self.place.clone(),
-            snapshot: self.raw.clone(),
+            snapshot: self.names.with(&self.raw),
             held: held.clone(),
             swapped: cause == Cause::Swapped,
         }
@@ -235,6 +260,12 @@ impl Fleet {
             }
             changed
         });
+        self.names_views.send_if_modified(|view| {
+            let new = self.names.view(self.view.source);
+            let changed = *view != new;
+            *view = new;
+            changed
+        });
     }
 }
 
@@ -249,7 +280,8 @@ fn parse(key: &Key, bytes: &Bytes) -> Result<Arc<Record>, Reason> {
     Record::parse(key, bytes).map(Arc::new)
 }
 
-/// Parses every record by itself.
+/// Parses every record by itself; names are left out.
 pub(crate) fn parse_all(records: &BTreeMap<Key, Bytes>) -> Records {
-    records.iter().map(|(key, bytes)| (key.clone(), parse(key, bytes))).collect()
+    let records = records.iter().filter(|(key, _)| !NamesRecord::is_key(key));
+    records.map(|(key, bytes)| (key.clone(), parse(key, bytes))).collect()
 }

@@ -33,6 +33,7 @@
 //! | [`publisher`] | keeps this host's own record in the store |
 //! | [`fleet`] | follows the store, and remembers the last good snapshot on disk |
 //! | [`record`] | what one host tells the others |
+//! | [`names`] | names of containers across hosts, answered by DNS |
 //! | [`policy`] | which of the fleet's prefixes are believed |
 //! | [`plan`] | from wanted and installed routes to changes |
 //! | [`syncer`] | makes the kernel's routes so |
@@ -66,6 +67,7 @@ pub mod ipam;
 pub mod kernel;
 pub mod lease;
 mod logging;
+pub mod names;
 pub mod network;
 pub mod parent;
 pub mod plan;

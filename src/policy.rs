@@ -286,6 +286,14 @@ pub fn overlap(records: &Records, own: Option<&Key>, claims: &[IpNet]) -> Option
     })
 }
 
+/// Says why no container can be known by an address: loopback, multicast, link-local, unspecified.
+///
+/// # Errors
+/// A clause that begins with the address.
+pub fn check_address(address: IpAddr) -> Result<(), Reason> {
+    reserved::check_address(address)
+}
+
 /// Says why a prefix can't be any host's own: a default route, loopback, multicast, link-local, or one that touches this
 /// host's underlay or another of its subnets.
 pub fn check_prefix(prefix: IpNet, local: &Local) -> Result<(), Reason> {

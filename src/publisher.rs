@@ -23,6 +23,7 @@ mod announce;
 mod claims;
 mod edit;
 mod grant;
+mod names;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -32,6 +33,7 @@ pub(crate) use claims::list;
 pub use claims::{Claims, is_published};
 pub use edit::{Edit, withdraw};
 pub use grant::{Grant, Granted};
+pub use names::NamesPublisher;
 pub use source::ClaimSource;
 
 /// What became of the claims.

@@ -8,11 +8,13 @@
 //! | `fields` | typed fields of a JSON object, with clauses that name the field |
 //! | `current` | version 1, read and written |
 //! | `legacy` | the first plugin's array, read only |
+//! | `names` | the names of a host's containers, a file of their own |
 
 mod current;
 mod fields;
 mod json;
 mod legacy;
+mod names;
 #[cfg(test)]
 mod tests;
 
@@ -22,6 +24,8 @@ use bytes::Bytes;
 use ipnet::IpNet;
 use ipvland_store::Key;
 use serde_json::{Map, Value};
+
+pub use names::{MAX_ADDRESSES, MAX_HOST_NAMES, Names, NamesRecord, is_label};
 
 /// What one host tells the others: who it is, how it is reached, and the prefixes behind it.
 ///

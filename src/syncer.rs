@@ -75,6 +75,8 @@ struct Memory {
     complaints: Complaints,
     /// The parent's subnets when it was last up: with the link, IPv6 takes its addresses away.
     underlay: Vec<IpNet>,
+    /// What was judged last.
+    judged: Arc<View>,
     /// The networks with host access as they were at the last pass, so that a change of others makes none.
     accessed: Vec<Network>,
 }
@@ -92,7 +94,7 @@ impl Syncer {
             let pause = if clean { FULL_PASS } else { retry };
             retry = if clean { FIRST_RETRY } else { (retry * 2).min(FULL_PASS) };
             let urgent = tokio::select! {
-                () = changed(&mut self.view) => true,
+                () = news(&mut self.view, &memory.judged) => true,
                 () = changed(&mut self.own) => true,
                 () = changed(&mut self.leave) => true,
                 () = accessed_changed(&mut self.networks, &memory.accessed) => true,
@@ -122,6 +124,7 @@ impl Syncer {
     /// Makes one pass; tells whether nothing failed.
     async fn pass(&mut self, memory: &mut Memory) -> bool {
         let view = Arc::clone(&self.view.borrow_and_update());
+        memory.judged = Arc::clone(&view);
         let own = self.own.borrow_and_update().clone();
         let left = *self.leave.borrow_and_update();
         let networks = Arc::clone(&self.networks.borrow_and_update());
@@ -270,6 +273,16 @@ async fn accessed_changed(networks: &mut watch::Receiver<Networks>, before: &[Ne
 async fn changed<T>(receiver: &mut watch::Receiver<T>) {
     if receiver.changed().await.is_err() {
         std::future::pending::<()>().await;
+    }
+}
+
+/// Waits for a view that may ask for other routes than `judged` did: one whose revision alone differs doesn't.
+async fn news(views: &mut watch::Receiver<Arc<View>>, judged: &View) {
+    loop {
+        changed(views).await;
+        if !views.borrow_and_update().routes_as(judged) {
+            return;
+        }
     }
 }
 

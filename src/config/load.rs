@@ -1,17 +1,21 @@
 //! From layers to a config: each layer is checked by itself, so that a sentence names the place; figment merges them.
 
-use std::{net::IpAddr, path::PathBuf};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
 
 use figment::{
     Figment,
     value::{Dict, Value},
 };
 use ipnet::IpNet;
-use ipvland_store::{Registry, Setting};
+use ipvland_store::{Registry, Setting, parse_duration};
 use serde::de::DeserializeOwned;
 
 use super::{
-    Config, ConfigError, DaemonConfig, Entry, HostConfig, LogConfig, NetworkConfig, StoreConfig,
+    Config, ConfigError, DaemonConfig, Entry, HostConfig, LogConfig, NamesConfig, NetworkConfig, StoreConfig,
     layer::{self, Layer},
     schema::{self, KEYS, TABLES},
     show,
@@ -204,6 +208,13 @@ fn build(merged: &Figment, registry: &Registry) -> Result<Config, ConfigError> {
             name: optional(merged, "host.name")?,
         },
         network,
+        names: NamesConfig {
+            enabled: required(merged, "names.enabled")?,
+            listen: optional::<Vec<SocketAddr>>(merged, "names.listen")?.unwrap_or_default(),
+            upstream: optional::<Vec<SocketAddr>>(merged, "names.upstream")?.unwrap_or_default(),
+            docker: required(merged, "names.docker")?,
+            interval: interval(merged, "names.interval")?,
+        },
         store: StoreConfig { kind, table },
         daemon: DaemonConfig {
             state_dir: required(merged, "daemon.state_dir")?,
@@ -236,6 +247,12 @@ fn optional<T: DeserializeOwned>(merged: &Figment, key: &str) -> Result<Option<T
 
 fn required<T: DeserializeOwned>(merged: &Figment, key: &str) -> Result<T, ConfigError> {
     optional(merged, key)?.ok_or_else(|| wrong("default", key, "has no value".into()))
+}
+
+fn interval(merged: &Figment, key: &str) -> Result<Duration, ConfigError> {
+    let text: String = required(merged, key)?;
+    parse_duration(key, &text, schema::INTERVALS)
+        .map_err(|_| wrong(&origin_of(merged, key), key, "has a wrong type".into()))
 }
 
 /// Puts the place of the key that the store's sentence names in front of it.

@@ -24,7 +24,11 @@ pub use load::{Loaded, Override, Sources, load};
 pub use show::Entry;
 pub(crate) use show::to_toml;
 
-use std::{net::IpAddr, path::PathBuf};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
 
 use ipnet::IpNet;
 
@@ -37,6 +41,8 @@ pub struct Config {
     pub host: HostConfig,
     /// `[network]`: what a Docker network gets unless it says otherwise.
     pub network: NetworkConfig,
+    /// `[names]`: names of containers across hosts.
+    pub names: NamesConfig,
     /// `[store]`: where the fleet's records live.
     pub store: StoreConfig,
     /// `[daemon]`: files and sockets of the daemon.
@@ -115,6 +121,21 @@ impl NetworkConfig {
         let length = if subnet.addr().is_ipv4() { self.block_length } else { self.block_length6 };
         length.max(subnet.prefix_len())
     }
+}
+
+/// The table `[names]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamesConfig {
+    /// Whether this host tells the names of its containers, and answers for those of all hosts; not by default.
+    pub enabled: bool,
+    /// Where DNS is answered; by default on this host's address, port 53.
+    pub listen: Vec<SocketAddr>,
+    /// The DNS servers for all other names; by default those of `/etc/resolv.conf`.
+    pub upstream: Vec<SocketAddr>,
+    /// Docker's API socket; `/run/docker.sock` by default.
+    pub docker: PathBuf,
+    /// The least time between two commits of names; 10 s by default.
+    pub interval: Duration,
 }
 
 /// The table `[store]`.

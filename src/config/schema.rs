@@ -1,12 +1,23 @@
 //! The keys of the config in their order, and what each may hold. The tables of the stores are the stores' own.
 
-use std::net::IpAddr;
+use std::{
+    net::{IpAddr, SocketAddr},
+    ops::RangeInclusive,
+    time::Duration,
+};
 
 use figment::value::{Num, Value};
 use ipnet::IpNet;
+use ipvland_store::parse_duration;
 
 use super::subnet;
 use crate::{logging, parent::Parent};
+
+/// Where DNS servers listen (RFC 1035).
+const DNS_PORT: u16 = 53;
+
+/// How long an interval may be.
+pub(super) const INTERVALS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
 
 /// One key of one of our tables.
 pub(super) struct Key {
@@ -58,6 +69,10 @@ pub(super) enum Form {
     Socket,
     /// A level, or a filter in the syntax of tracing's `EnvFilter`.
     Filter,
+    /// Addresses with a port each, DNS's where none is said; one, or a list of them.
+    Servers,
+    /// A duration of 1 s to 1 h.
+    Interval,
 }
 
 const fn key(table: &'static str, name: &'static str, form: Form, unset: &'static str) -> Key {
@@ -69,10 +84,10 @@ const fn with_default(table: &'static str, name: &'static str, form: Form, defau
 }
 
 /// The tables, in order.
-pub(super) const TABLES: [&str; 5] = ["host", "network", "store", "daemon", "log"];
+pub(super) const TABLES: [&str; 6] = ["host", "network", "names", "store", "daemon", "log"];
 
 /// The keys, in order.
-pub(super) const KEYS: [Key; 20] = [
+pub(super) const KEYS: [Key; 25] = [
     key("host", "interface", Form::Interface, "the interface that the default route leaves by"),
     key("host", "address", Form::Address, "the interface's first global address"),
     key("host", "name", Form::HostName, "the hostname"),
@@ -88,6 +103,11 @@ pub(super) const KEYS: [Key; 20] = [
     with_default("network", "block_length", Form::Length(8, 32), "28"),
     with_default("network", "block_length6", Form::Length(64, 128), "112"),
     key("network", "reserved", Form::Addresses, "nothing but gateways and the hosts' own addresses"),
+    with_default("names", "enabled", Form::Truth, "false"),
+    key("names", "listen", Form::Servers, "this host's address, port 53"),
+    key("names", "upstream", Form::Servers, "those of /etc/resolv.conf"),
+    with_default("names", "docker", Form::Directory, "/run/docker.sock"),
+    with_default("names", "interval", Form::Interval, "10s"),
     with_default("store", "kind", Form::StoreKind, "git"),
     with_default("daemon", "state_dir", Form::Directory, "/var/lib/ipvland"),
     with_default("daemon", "socket", Form::Socket, "/run/docker/plugins/ipvland.sock"),
@@ -116,6 +136,7 @@ impl Form {
             Self::Length(least, most) => self.read_number(value, text, least.into(), most.into()),
             Self::Subnets => read_subnets(self, value, text, subnet::parse),
             Self::Addresses => read_subnets(self, value, text, subnet::parse_part),
+            Self::Servers => self.read_servers(value, text),
             Self::Truth => read_truth(value, text),
             _ => {
                 let wanted = self.wanted();
@@ -139,6 +160,10 @@ impl Form {
             Self::Mtu => "a whole number of bytes from 68 to 65535".into(),
             Self::Length(least, most) => format!("a whole number of bits from {least} to {most}"),
             Self::Addresses => "an address such as \"10.1.1.1\", a subnet, or a list of them".into(),
+            Self::Servers => {
+                "an address such as \"10.1.1.1\" or \"127.0.0.5:53\", or a list of them".into()
+            }
+            Self::Interval => "a duration from 1s to 1h, such as \"10s\"".into(),
             Self::Truth => "true or false".into(),
             Self::StoreKind => "the kind of a store, such as \"git\"".into(),
             Self::Directory => "an absolute path".into(),
@@ -164,14 +189,33 @@ impl Form {
             }
             Self::Socket => false,
             Self::Filter => logging::parse_filter(word).is_some(),
+            Self::Interval => parse_duration("", word, INTERVALS).is_ok(),
             Self::StoreKind
             | Self::Subnets
             | Self::Addresses
             | Self::Mtu
             | Self::Length(..)
+            | Self::Servers
             | Self::Truth => true,
         };
         if fits { Ok(word.to_owned()) } else { Err(self.refuse(word)) }
+    }
+
+    fn read_servers(self, value: &Value, text: bool) -> Result<Value, String> {
+        let words = words_of(value, text)
+            .ok_or_else(|| format!("must be {}, not {}", self.wanted(), spell(value)))?;
+        let servers = words.into_iter().map(|word| {
+            let server = word.parse::<SocketAddr>().ok();
+            let server = server.or_else(|| Some(SocketAddr::new(word.parse().ok()?, DNS_PORT)));
+            let usable = |server: &SocketAddr| {
+                server.port() != 0 && !(server.ip().is_unspecified() || server.ip().is_multicast())
+            };
+            server
+                .filter(usable)
+                .map(|server| Value::from(server.to_string()))
+                .ok_or_else(|| self.refuse(word))
+        });
+        servers.collect::<Result<Vec<_>, _>>().map(Value::from)
     }
 
     fn read_number(self, value: &Value, text: bool, least: i128, most: i128) -> Result<Value, String> {
@@ -213,16 +257,7 @@ fn read_subnets(
     parse: fn(&str) -> Result<IpNet, String>,
 ) -> Result<Value, String> {
     let wrong = || format!("must be {}, not {}", form.wanted(), spell(value));
-    let words: Vec<&str> = match value {
-        Value::String(_, word) if text => {
-            word.split(',').map(str::trim).filter(|word| !word.is_empty()).collect()
-        }
-        Value::String(_, word) => vec![word],
-        Value::Array(_, items) => {
-            items.iter().map(|item| item.as_str().ok_or_else(wrong)).collect::<Result<_, _>>()?
-        }
-        _ => return Err(wrong()),
-    };
+    let words = words_of(value, text).ok_or_else(wrong)?;
     let mut subnets: Vec<IpNet> = Vec::new();
     for word in words {
         let subnet = parse(word)?;
@@ -232,6 +267,18 @@ fn read_subnets(
         subnets.push(subnet);
     }
     Ok(Value::from(subnets.iter().map(|subnet| Value::from(subnet.to_string())).collect::<Vec<_>>()))
+}
+
+/// Returns the words of a list, or of a text that stands for one.
+fn words_of(value: &Value, text: bool) -> Option<Vec<&str>> {
+    match value {
+        Value::String(_, word) if text => {
+            Some(word.split(',').map(str::trim).filter(|word| !word.is_empty()).collect())
+        }
+        Value::String(_, word) => Some(vec![word]),
+        Value::Array(_, items) => items.iter().map(Value::as_str).collect(),
+        _ => None,
+    }
 }
 
 /// Returns a whole number, whichever width the parser gave it.

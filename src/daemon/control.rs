@@ -24,6 +24,8 @@ pub(super) struct Orders {
     pub(super) kernel: Arc<dyn Kernel>,
     /// Stops the publisher.
     pub(super) leaving: watch::Sender<bool>,
+    /// Says when the publisher of names has stopped.
+    pub(super) names_stopped: watch::Receiver<bool>,
     /// Makes the syncer withdraw every route.
     pub(super) left: watch::Sender<bool>,
     pub(super) nudge: Nudge,
@@ -39,8 +41,11 @@ impl fmt::Debug for Orders {
 impl Orders {
     /// Takes the host out, once the publisher has stopped to put it in.
     async fn withdraw(&self, force: bool) -> Result<String, String> {
-        let stopped = self.announcer.clone().stopped(LEAVE_PATIENCE).await;
-        if !stopped {
+        let mut names = self.names_stopped.clone();
+        let names = async move { names.wait_for(|stopped| *stopped).await.is_ok() };
+        let names = tokio::time::timeout(LEAVE_PATIENCE, names);
+        let (stopped, names) = tokio::join!(self.announcer.clone().stopped(LEAVE_PATIENCE), names);
+        if !stopped || names != Ok(true) {
             return Err(
                 "the publisher is still waiting for the store; try again when the store answers".to_owned()
             );

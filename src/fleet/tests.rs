@@ -249,3 +249,55 @@ async fn what_a_swap_leaves_behind_is_dropped_after_a_day() {
     assert_eq!((names(&view).len(), view.held.clone()), (2, None));
     saved(&dir, "e1", 0).await;
 }
+
+#[tokio::test]
+async fn names_are_apart_from_the_records_and_leave_them_as_they_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let board = Board::default();
+    let own = watch::Sender::new(Some(key("10.1.1.48.json"))).subscribe();
+    let fleet = Fleet::new("git".to_owned(), dir.path().join("snapshot.json"), own.clone(), board.clone());
+    let (views, mut names) = (fleet.subscribe(), fleet.subscribe_names());
+    let (events, hear) = mpsc::unbounded();
+    tokio::spawn(fleet.run(hear.boxed()));
+    let mut store = snapshot("1", &["10.1.1.48", "10.1.1.51"]);
+    let told = r#"{"version": 1, "host": "10.1.1.51", "id": "b", "names": {"net1": {"db": ["10.1.51.7"]}}}"#;
+    store.records.insert(key("10.1.1.51.names.json"), Bytes::from(told));
+    events.unbounded_send(Ok(Event::Reset(store))).unwrap();
+    let seen = names.wait_for(|names| names.source == Source::Store).await.unwrap().clone();
+    assert_eq!(seen.files[&key("10.1.1.51.names.json")].as_ref().unwrap().count(), 1);
+    let before = Arc::clone(&views.borrow());
+    assert_eq!(self::names(&before), ["10.1.1.48.json", "10.1.1.51.json"]);
+
+    let changes =
+        [(key("10.1.1.51.names.json"), None), (key("10.1.1.52.names.json"), Some(Bytes::from_static(b"{")))];
+    let delta = Delta { revision: Revision::new("2"), changes: changes.into(), strays: Vec::new() };
+    events.unbounded_send(Ok(Event::Delta(delta))).unwrap();
+    let bad = key("10.1.1.52.names.json");
+    let seen = names.wait_for(|names| names.files.contains_key(&bad)).await.unwrap().clone();
+    assert!(seen.files.len() == 1 && seen.files[&bad].is_err());
+    let after = Arc::clone(&views.borrow());
+    assert_eq!(after.revision, Some(Revision::new("2")));
+    assert!(Arc::ptr_eq(&before.records, &after.records) && after.routes_as(&before));
+
+    // The store loses the records and shows names alone: that is no host, and the routes are held.
+    let mut lost = snapshot("3", &[]);
+    lost.records.insert(key("10.1.1.51.names.json"), Bytes::from(told));
+    events.unbounded_send(Ok(Event::Reset(lost))).unwrap();
+    names.wait_for(|names| names.files.len() == 1 && !names.files.contains_key(&bad)).await.unwrap();
+    let held = Arc::clone(&views.borrow());
+    assert!(held.held.is_some() && held.records.contains_key(&key("10.1.1.51.json")), "{held:?}");
+
+    // The next start knows the names from the disk.
+    let path = dir.path().join("snapshot.json");
+    for _ in 0..100 {
+        if Cache::new(path.clone()).read().is_some_and(|saved| saved.snapshot.revision == Revision::new("3"))
+        {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let again = Fleet::new("git".to_owned(), path, own, board);
+    let names = again.subscribe_names().borrow().clone();
+    assert_eq!((names.source, names.files.len()), (Source::Disk, 1));
+    assert!(!again.subscribe().borrow().records.contains_key(&key("10.1.1.51.names.json")));
+}

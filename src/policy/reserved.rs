@@ -50,10 +50,15 @@ pub(super) fn check_prefix(prefix: IpNet) -> Result<(), Reason> {
     Ok(())
 }
 
-/// Says why an address can't be a next hop.
-pub(super) fn check_next_hop(next_hop: IpAddr) -> Result<(), Reason> {
-    match RESERVED.iter().find(|(range, _)| range.contains(&next_hop)) {
-        Some((range, what)) => Err(Reason(format!("next hop {next_hop} is in {what} {range}"))),
+/// Says why an address can't be a container's.
+pub(super) fn check_address(address: IpAddr) -> Result<(), Reason> {
+    match RESERVED.iter().find(|(range, _)| range.contains(&address)) {
+        Some((range, what)) => Err(Reason(format!("{address} is in {what} {range}"))),
         None => Ok(()),
     }
+}
+
+/// Says why an address can't be a next hop.
+pub(super) fn check_next_hop(next_hop: IpAddr) -> Result<(), Reason> {
+    check_address(next_hop).map_err(|Reason(words)| Reason(format!("next hop {words}")))
 }

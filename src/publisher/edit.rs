@@ -3,11 +3,14 @@
 use ipnet::IpNet;
 use ipvland_store::{Batch, Error, Key, Result, Snapshot};
 
-use super::claims::{Claims, list};
+use super::{
+    claims::{Claims, list},
+    names,
+};
 use crate::{
     fleet::parse_all,
     policy::{self, Local, Records},
-    record::{Record, RecordNetwork, Underlay},
+    record::{NamesRecord, Record, RecordNetwork, Underlay},
 };
 
 /// What the batch is worked out from, besides the snapshot.
@@ -138,7 +141,7 @@ impl Edit<'_> {
     }
 }
 
-/// Returns the batch that takes a machine out of the store, or `None` when it is not there.
+/// Returns the batch that takes a machine, its record and its names, out of the store, or `None` when it is not there.
 ///
 /// With `force`, the record of the address goes even where it is another machine's: for a machine that was set up anew.
 ///
@@ -162,6 +165,9 @@ pub fn withdraw(
         }
         keys.push(key);
     }
+    keys.extend(names::own_keys(snapshot, id));
+    let names = host.map(NamesRecord::key).filter(|key| force && snapshot.records.contains_key(key));
+    keys.extend(names);
     if keys.is_empty() {
         return Ok(None);
     }

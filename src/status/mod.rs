@@ -39,6 +39,9 @@ pub struct Status {
     pub routes: Vec<RouteStatus>,
     /// The Docker networks of this host.
     pub networks: Vec<NetworkStatus>,
+    /// Names of containers across hosts.
+    #[serde(default)]
+    pub names: NamesStatus,
     /// The networks whose containers this host reaches, or ought to.
     #[serde(default)]
     pub host_access: Vec<HostAccessStatus>,
@@ -156,6 +159,30 @@ pub struct NetworkStatus {
     pub notes: Vec<String>,
 }
 
+/// Names of containers across hosts.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NamesStatus {
+    /// Whether this host tells names and answers for them.
+    pub enabled: bool,
+    /// Where it answers.
+    pub listen: Vec<String>,
+    /// How many names this host's containers have.
+    pub own: usize,
+    /// How many names of other hosts' containers are believed.
+    pub learned: usize,
+    /// What keeps it from answering, a sentence each.
+    pub serving: Vec<String>,
+    /// Why its names are not in the store, if so.
+    pub publishing: Option<String>,
+    /// Why Docker can't be asked for names, if so.
+    pub away: Option<String>,
+    /// Why some of its names are not told, if so.
+    pub dropped: Option<String>,
+    /// What is left out of the others' names.
+    pub refused: Vec<Refused>,
+}
+
 /// A network whose containers this host reaches, or ought to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HostAccessStatus {
@@ -231,6 +258,9 @@ impl Status {
             let reason = route.reason.as_deref().unwrap_or("unknown");
             format!("the route to {} is {}: {reason}", route.prefix, route.state)
         }));
+        let names = &self.names;
+        problems.extend(names.serving.iter().chain(&names.publishing).chain(&names.away).cloned());
+        problems.extend(names.dropped.clone());
         problems.extend(self.host_access.iter().filter(|access| access.state == "failed").map(|access| {
             let reason = access.reason.as_deref().unwrap_or("unknown");
             format!(

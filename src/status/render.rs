@@ -32,6 +32,7 @@ pub fn render_text(status: &Status) -> String {
         section(&mut text, "host access", &heads, host_access(status));
     }
     section(&mut text, "addresses", &["PREFIX", "KIND", "GIVEN", "OF"], addresses(status));
+    section(&mut text, "names", &[], names(status));
     text
 }
 
@@ -136,6 +137,24 @@ fn addresses(status: &Status) -> Rows {
         vec![addresses.net.to_string(), addresses.kind.clone(), addresses.used.to_string(), size]
     });
     rows.collect()
+}
+
+fn names(status: &Status) -> Rows {
+    let names = &status.names;
+    if !names.enabled {
+        return vec![pair("state", "off")];
+    }
+    let listen = if names.listen.is_empty() { "nowhere".to_owned() } else { names.listen.join(", ") };
+    let mut rows = vec![
+        pair("state", "on"),
+        pair("answers on", &listen),
+        pair("own", &names.own.to_string()),
+        pair("learned", &names.learned.to_string()),
+    ];
+    rows.extend(
+        names.refused.iter().map(|refused| pair("refused", &format!("{}: {}", refused.file, refused.reason))),
+    );
+    rows
 }
 
 fn pair(name: &str, value: &str) -> Vec<String> {

@@ -1,13 +1,15 @@
 //! Lists the records of a store, each with what every host thinks of it.
 
+use std::collections::BTreeMap;
+
 use ipvland_store::{Key, Snapshot};
 use serde::Serialize;
 
 use super::{Opened, Trouble};
 use crate::{
-    fleet::parse_all,
-    policy,
-    record::Record,
+    fleet::{self, parse_all},
+    names, policy,
+    record::{NamesRecord, Record},
     status::{clean, table},
 };
 
@@ -18,6 +20,7 @@ pub(crate) struct Listing {
     location: Option<String>,
     revision: String,
     records: Vec<Line>,
+    names: Vec<NamesLine>,
     strays: Vec<Stray>,
 }
 
@@ -30,6 +33,17 @@ struct Line {
     prefixes: Vec<String>,
     /// Why hosts refuse the record, or prefixes of it.
     refused: Vec<String>,
+}
+
+/// The names of a host's containers.
+#[derive(Debug, Serialize)]
+struct NamesLine {
+    file: String,
+    host: Option<String>,
+    /// How many there are by network.
+    networks: BTreeMap<String, usize>,
+    /// Why hosts refuse the file, or names of it.
+    refused: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -63,11 +77,23 @@ impl Listing {
             }
         });
         let strays = snapshot.strays.iter();
+        let names = fleet::names_of(&snapshot.records);
+        let wrong = names::refused(&names, &records);
+        let names = names.iter().map(|(key, file)| NamesLine {
+            file: key.to_string(),
+            host: NamesRecord::host_of(key).map(|host| host.to_string()),
+            networks: file.as_ref().map_or_else(
+                |_| BTreeMap::new(),
+                |file| file.names.iter().map(|(network, names)| (network.clone(), names.len())).collect(),
+            ),
+            refused: wrong.iter().find(|wrong| wrong.file == key.as_str()).map(|wrong| wrong.reason.clone()),
+        });
         Self {
             kind: store.kind.clone(),
             location: store.location.clone(),
             revision: snapshot.revision.to_string(),
             records: lines.collect(),
+            names: names.collect(),
             strays: strays
                 .map(|stray| Stray { name: stray.name.clone(), reason: stray.reason.clone() })
                 .collect(),
@@ -97,6 +123,19 @@ impl Listing {
             &["FILE", "HOST", "NAME", "NEXT HOPS", "PREFIXES", "JUDGEMENT"],
             rows.collect(),
         );
+        if !self.names.is_empty() {
+            let rows = self.names.iter().map(|line| {
+                let counts: Vec<_> =
+                    line.networks.iter().map(|(network, count)| format!("{network}: {count}")).collect();
+                vec![
+                    line.file.clone(),
+                    line.host.clone().unwrap_or_else(|| "-".to_owned()),
+                    or_dash(counts.join(", ")),
+                    line.refused.as_ref().map(|why| format!("refused: {why}")).unwrap_or_default(),
+                ]
+            });
+            table(&mut text, "names", &["FILE", "HOST", "NAMES BY NETWORK", "JUDGEMENT"], rows.collect());
+        }
         if !self.strays.is_empty() {
             let rows = self.strays.iter().map(|stray| vec![stray.name.clone(), stray.reason.clone()]);
             table(&mut text, "strays", &["NAME", "REASON"], rows.collect());

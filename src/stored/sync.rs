@@ -11,7 +11,7 @@ use bytes::Bytes;
 use ipvland_store::{Key, MAX_BATCH_BYTES, MAX_BATCH_CHANGES};
 
 use super::copy::Order;
-use crate::record::Record;
+use crate::record::{NamesRecord, Record};
 
 /// Records by their keys.
 pub(super) type Records = BTreeMap<Key, Bytes>;
@@ -113,7 +113,10 @@ fn why_kept(key: &Key, ours: &Bytes, theirs: Option<&Bytes>, alike: Option<&Byte
             // It's new, unless both had it once.
             return alike.map(|alike| if alike == ours { Kept::TakenOut } else { Kept::Both });
         };
-        let id = |bytes| Record::parse(key, bytes).ok().and_then(|record| record.id);
+        let id = |bytes| match NamesRecord::is_key(key) {
+            true => NamesRecord::parse(key, bytes).ok().map(|names| names.id),
+            false => Record::parse(key, bytes).ok().and_then(|record| record.id),
+        };
         let others = matches!((id(ours), id(theirs)), (Some(ours), Some(theirs)) if ours != theirs);
         return Some(if others { Kept::OtherMachine } else { Kept::Unknown });
     };

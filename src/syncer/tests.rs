@@ -491,3 +491,20 @@ async fn a_record_about_a_container_of_ours_does_not_take_it_away() {
         "{status:?}"
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_revision_that_changes_no_record_makes_no_pass() {
+    let host = start(one());
+    host.has(&[ONE]).await;
+    host.quiet().await;
+    let dumps = host.kernel.dumps();
+    for revision in ["r2", "r3", "r4"] {
+        let view = View { revision: Some(Revision::new(revision)), ..View::clone(&one()) };
+        host.view.send_replace(Arc::new(view));
+        host.quiet().await;
+    }
+    assert_eq!(host.kernel.dumps(), dumps);
+    host.view.send_replace(fleet(&[("10.1.1.52", &["10.1.51.0/24"])]));
+    host.has(&["10.1.51.0/24 via 10.1.1.52"]).await;
+    assert!(host.kernel.dumps() > dumps);
+}

@@ -1,4 +1,5 @@
 mod leasing;
+mod names;
 
 use std::{sync::Arc, time::Duration};
 

@@ -48,3 +48,48 @@ async fn a_listing_judges_and_a_difference_shows_lines() {
     assert_eq!(std::fs::read(dir.join("10.1.1.53.json")).unwrap(), b"{ \x1b");
     assert!(matches!(to_directory(&to, &b, &dir), Err(Trouble::Usage(_))));
 }
+
+#[tokio::test]
+async fn names_are_listed_by_themselves_and_copied_as_they_are() {
+    let two = Two::new().await;
+    let names = |id: &str, address: &str| {
+        format!(
+            r#"{{"version": 1, "host": "{A}", "id": "{id}", "names": {{"net1": {{"db": ["{address}"]}}}}}}"#
+        )
+    };
+    two.from.plant(b"10.1.1.48.names.json", names(ID, "10.1.48.7"));
+    two.from.plant(b"10.1.1.51.names.json", "{");
+    two.from.plant(b"x.names.json", "{}");
+    let opened = Opened::of(Arc::new(two.from.clone()), "git", two.state.path());
+    let snapshot = opened.read().await.unwrap();
+    let text = Listing::new(&opened, &snapshot).to_text();
+    assert!(text.contains("records (3)\n") && text.contains("names (3)\n"), "{text}");
+    assert!(text.contains("  10.1.1.48.names.json  10.1.1.48  net1: 1\n"), "{text}");
+    assert!(
+        text.contains(
+            "  10.1.1.51.names.json  10.1.1.51  -                 refused: the file is not valid JSON"
+        ),
+        "{text}"
+    );
+    assert!(
+        text.contains(
+            "  x.names.json          -          -                 refused: the file is not named after"
+        ),
+        "{text}"
+    );
+    assert_eq!(find(&opened, &snapshot, "10.1.1.48.names").unwrap(), names(ID, "10.1.48.7").as_bytes());
+
+    let (words, complete, _) = two.copy(PLAIN).await;
+    assert!(words.contains(": 6 copied") && complete, "{words}");
+    assert_eq!(records(&two.to).await, records(&two.from).await);
+    two.to.plant(b"10.1.1.48.names.json", names(OTHER_ID, "10.1.48.8"));
+    let (_, _, lines) = copy_between(
+        Arc::new(two.from.clone()),
+        Arc::new(two.to.clone()),
+        tempfile::tempdir().unwrap().path(),
+        PLAIN,
+    )
+    .await
+    .unwrap();
+    assert!(lines[0].contains("another machine publishes as that host"), "{lines:?}");
+}

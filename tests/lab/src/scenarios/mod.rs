@@ -14,6 +14,7 @@ mod ipam;
 mod kernel;
 mod modes;
 mod multihost;
+mod names;
 mod neighbours;
 mod outage;
 mod parents;
@@ -246,6 +247,15 @@ pub(crate) const ALL: &[Scenario] = &[
         programs: &[],
         limit: Duration::from_secs(420),
         run: pools::run,
+    },
+    Scenario {
+        name: "names",
+        about: "names of containers across hosts by DNS: as they come, move and go; a burst of starts is a commit or two",
+        roots: BOTH,
+        needs: Needs::Ipvlan,
+        programs: &[],
+        limit: Duration::from_secs(600),
+        run: names::run,
     },
     Scenario {
         name: "etcd",
