@@ -155,14 +155,14 @@ impl Daemon {
     /// Returns the addresses that endpoints have in the book of networks on disk.
     pub(crate) fn endpoints(&self) -> BTreeSet<IpAddr> {
         let mut addresses = BTreeSet::new();
-        for file in fs::read_dir(self.dir.join("state/networks")).unwrap() {
-            let Ok(text) = fs::read(file.unwrap().path()) else { continue };
-            let Ok(network) = serde_json::from_slice::<Value>(&text) else { continue };
-            for endpoint in network["endpoints"].as_object().unwrap().values() {
-                for address in endpoint["addresses"].as_array().unwrap() {
-                    let net: IpNet = address.as_str().unwrap().parse().unwrap();
-                    assert!(addresses.insert(net.addr()), "{net} is in the book of h{} twice", self.number);
-                }
+        let files = |dir: PathBuf| fs::read_dir(dir).into_iter().flatten().map(|file| file.unwrap().path());
+        for file in files(self.dir.join("state/networks")).filter(|path| path.is_dir()).flat_map(files) {
+            // What is removed or written at this moment is looked at again.
+            let Ok(text) = fs::read(file) else { continue };
+            let Ok(endpoint) = serde_json::from_slice::<Value>(&text) else { continue };
+            for address in endpoint["addresses"].as_array().unwrap() {
+                let net: IpNet = address.as_str().unwrap().parse().unwrap();
+                assert!(addresses.insert(net.addr()), "{net} is in the book of h{} twice", self.number);
             }
         }
         addresses
