@@ -19,6 +19,7 @@ use crate::{
     driver,
     fleet::{Fleet, View},
     host::{self, Identity, Surroundings},
+    ipam::{self, Ipam},
     kernel::{Kernel, Mode, netlink::Netlink},
     lease::{self, Leases},
     network::{Book, Networks},
@@ -157,6 +158,26 @@ pub(crate) async fn run(config: Config, registry: Registry) -> Result<(), String
         }
     });
 
+    let ipam = Ipam::open(
+        instance.dir().join(ipam::LEDGER),
+        ipam::Parts {
+            config: config.network.clone(),
+            times: ipam::Times::default(),
+            leases: leases.clone(),
+            book: book.clone(),
+            views: views.clone(),
+            local: announcer.local.clone(),
+            board: board.clone(),
+        },
+    )?;
+    parts.spawn({
+        let ipam = ipam.clone();
+        async move {
+            ipam.run().await;
+            "the address management"
+        }
+    });
+
     let syncer = Syncer {
         view: views.clone(),
         kernel: Arc::clone(&kernel),
@@ -186,6 +207,7 @@ pub(crate) async fn run(config: Config, registry: Registry) -> Result<(), String
     let driver = driver::Driver::new(
         driver::Settings::new(config.network.clone(), identity.interface.clone()),
         book,
+        ipam,
         Arc::new(datapath),
         Arc::new(announcer),
         Arc::new(orders),

@@ -1,10 +1,10 @@
 //! One container's ipvlan link: made in the host's namespace, marked as ours, and handed to Docker.
 //!
 //! Whatever is made here carries an alias that starts with [`ALIAS_PREFIX`]: `ipvland:ENDPOINT` on a container's link,
-//! [`PARENT_ALIAS`] on a VLAN parent. Nothing without it is ever removed. The device by which the host itself reaches
-//! containers is [`host_access`](crate::host_access)'s to make and remove, and goes with a parent of ours.
+//! [`PARENT_ALIAS`] on a VLAN or dummy parent. Nothing without it is ever removed. The device by which the host itself
+//! reaches containers is [`host_access`](crate::host_access)'s to make and remove, and goes with a parent of ours.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use crate::{
     host_access,
@@ -17,6 +17,10 @@ pub const PARENT_ALIAS: &str = "ipvland:parent";
 
 /// The beginning of the names of containers' links, followed by the first digits of Docker's endpoint id.
 pub const LINK_PREFIX: &str = "ipvl";
+
+/// The beginning of the names of dummy parents, followed by the first digits of Docker's network id; Docker's own driver
+/// names them so.
+const DUMMY_PREFIX: &str = "di-";
 
 /// How many digits of the endpoint id are in a link's name: with the prefix, the 15 bytes that Linux allows.
 const LINK_DIGITS: usize = 11;
@@ -63,6 +67,11 @@ pub struct Datapath {
 pub fn link_name(endpoint: &str) -> String {
     let digits: String = endpoint.chars().filter(char::is_ascii_alphanumeric).take(LINK_DIGITS).collect();
     format!("{LINK_PREFIX}{digits}")
+}
+
+/// Returns the name of the dummy parent of one of Docker's networks that has no other.
+pub fn dummy_name(network: &str) -> String {
+    format!("{DUMMY_PREFIX}{}", crate::network::short_id(network))
 }
 
 fn alias(endpoint: &str) -> String {
@@ -136,6 +145,19 @@ impl Datapath {
         Ok(Parent { index, name: name.into(), mtu: base.mtu, made: true, up: true })
     }
 
+    /// Makes the dummy that a network without another parent sits on, unless it is there.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub async fn prepare_dummy(&self, name: &str, mtu: Option<u32>) -> Result<()> {
+        if self.kernel.links().await?.iter().any(|link| link.name == name) {
+            return Ok(());
+        }
+        self.kernel.add_link(name, PARENT_ALIAS, NewLink::Dummy { mtu }).await?;
+        tracing::info!(parent = name, "dummy parent made: its containers reach each other alone");
+        Ok(())
+    }
+
     fn split_vlan<'a>(&self, name: &str, links: &'a [Link]) -> Result<(&'a Link, u16)> {
         let missing = format!("there is no interface {name} on this host");
         let known: Vec<_> =
@@ -198,7 +220,7 @@ impl Datapath {
             return Ok(false);
         }
         self.kernel.delete_link(parent.index).await?;
-        tracing::info!(parent = name, "VLAN parent removed");
+        tracing::info!(parent = name, "parent of our making removed");
         Ok(true)
     }
 
@@ -210,7 +232,10 @@ impl Datapath {
     pub async fn add(&self, endpoint: &str, network: &Network) -> Result<String> {
         let mut links = self.kernel.links().await?;
         if network.made_parent && !links.iter().any(|link| link.name == network.parent) {
-            // The machine was started anew: Docker restores the network, and the VLAN below it is ours to restore.
+            // The machine was started anew: Docker restores the network, and the VLAN or dummy below it is ours to restore.
+            if !network.parent.contains('.') {
+                self.prepare_dummy(&network.parent, network.mtu).await?;
+            }
             self.prepare_parent(&network.parent, network.mode, network.mtu, []).await?;
             links = self.kernel.links().await?;
         }
@@ -268,6 +293,24 @@ impl Datapath {
                 refused(format!("the interface {name} is not ours and is left in place; remove it by hand"))
             }
         }
+    }
+
+    /// Removes the link of an endpoint inside a container, given the file of its network namespace; one that is not there
+    /// is no error.
+    ///
+    /// Docker takes links out by itself, but for those that it lost sight of in a restart.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub async fn remove_inside(&self, endpoint: &str, namespace: &Path) -> Result<()> {
+        if self.kernel.delete_link_inside(namespace, &alias(endpoint)).await? {
+            tracing::info!(
+                endpoint = crate::network::short_id(endpoint),
+                namespace = %namespace.display(),
+                "the link of an endpoint that Docker left inside its container is removed"
+            );
+        }
+        Ok(())
     }
 
     /// Removes the links in the host's namespace that were made for endpoints which are not among `known`: what a crash

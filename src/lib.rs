@@ -24,6 +24,7 @@
 //! | `daemon` | puts the parts together and runs them |
 //! | [`driver`] | Docker's network driver protocol |
 //! | [`network`] | the Docker networks of this host, and the book of them that outlives the daemon |
+//! | [`ipam`] | Docker's IPAM driver: gives the addresses of this host's prefixes and blocks to containers |
 //! | [`lease`] | prefixes and blocks that this host leases of the fleet's address space |
 //! | [`parent`] | which interface of this host a parent means |
 //! | [`datapath`] | parents and one ipvlan link a container |
@@ -62,6 +63,7 @@ pub mod durable;
 pub mod fleet;
 pub mod host;
 pub mod host_access;
+pub mod ipam;
 pub mod kernel;
 pub mod lease;
 mod logging;

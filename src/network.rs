@@ -21,7 +21,7 @@ pub struct Network {
     pub name: String,
     /// The name of the parent interface.
     pub parent: String,
-    /// Whether we made the parent (a VLAN), and so remove it with its last network.
+    /// Whether we made the parent (a VLAN or a dummy), and so remove it with its last network.
     pub made_parent: bool,
     /// How its links forward.
     pub mode: Mode,
@@ -76,10 +76,40 @@ pub struct Endpoint {
     /// The ports that `docker run -p` asked for, `8080:80/tcp`; they have no effect, and the status says so.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<String>,
+    /// The beginning of the name of its interface inside the container, which Docker numbers; `eth` where there is none.
+    #[serde(default)]
+    pub prefix: Option<String>,
+    /// Whether Docker started anew since it joined: it may have lost sight of the interface, and counts from 0 again.
+    #[serde(default)]
+    pub restored: bool,
+    /// The network namespace that it left, until Docker removes it.
+    #[serde(default)]
+    pub left: Option<String>,
 }
 
 /// All networks of this host, by id.
 pub type Networks = Arc<BTreeMap<String, Network>>;
+
+impl Endpoint {
+    /// Makes an endpoint that is in no container yet.
+    pub fn new(addresses: Vec<IpNet>, ifname: Option<String>) -> Self {
+        Self {
+            addresses,
+            ifname,
+            sandbox: None,
+            routes: Vec::new(),
+            prefix: None,
+            restored: false,
+            left: None,
+            ports: Vec::new(),
+        }
+    }
+
+    /// Returns it as it is outside of any container.
+    pub fn apart(&self) -> Self {
+        Self { ports: self.ports.clone(), ..Self::new(self.addresses.clone(), self.ifname.clone()) }
+    }
+}
 
 impl Network {
     /// Returns the first 12 digits of the id, as `docker network ls` shows it.

@@ -353,12 +353,12 @@ fn a_route_by_a_link_alone_keeps_its_source_and_mtu() {
                 ..ours(prefix, source, link, 4711)
             };
             netlink.change_routes(&[RouteOp::Add(route.clone())]).await.remove(0).unwrap();
-            assert_eq!(our_routes(&netlink).await, [route.clone()]);
+            assert_eq!(our_routes(&netlink).await, std::slice::from_ref(&route));
             let other = Route { source: None, mtu: None, ..route.clone() };
             netlink.change_routes(&[RouteOp::Replace(other.clone())]).await.remove(0).unwrap();
-            assert_eq!(our_routes(&netlink).await, [other.clone()]);
+            assert_eq!(our_routes(&netlink).await, std::slice::from_ref(&other));
             netlink.change_routes(&[RouteOp::Replace(route.clone())]).await.remove(0).unwrap();
-            assert_eq!(our_routes(&netlink).await, [route.clone()]);
+            assert_eq!(our_routes(&netlink).await, std::slice::from_ref(&route));
             netlink.change_routes(&[RouteOp::Remove(route)]).await.remove(0).unwrap();
             assert_eq!(our_routes(&netlink).await, []);
         }

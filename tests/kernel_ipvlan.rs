@@ -108,6 +108,23 @@ fn a_vlan_is_made_and_raised() {
 }
 
 #[test]
+fn a_dummy_is_made_and_raised() {
+    namespace::run("a_dummy_is_made_and_raised", || async {
+        let (netlink, _) = host().await;
+        netlink.add_link("di-0", "ipvland:parent", NewLink::Dummy { mtu: Some(9000) }).await.unwrap();
+        let link = find(&netlink, "di-0").await.unwrap();
+        assert_eq!((link.kind, link.mtu, link.up), (LinkKind::Dummy, 9000, true));
+        assert_eq!((link.alias.as_str(), link.parent), ("ipvland:parent", None));
+        let again =
+            netlink.add_link("di-0", "ipvland:parent", NewLink::Dummy { mtu: None }).await.unwrap_err();
+        assert_eq!(
+            again.to_string(),
+            "cannot add the dummy link di-0: an interface di-0 exists already (errno 17)"
+        );
+    });
+}
+
+#[test]
 fn an_alias_that_is_too_long_leaves_no_link() {
     namespace::run("an_alias_that_is_too_long_leaves_no_link", || async {
         let (netlink, parent) = host().await;
@@ -135,6 +152,16 @@ fn a_link_whose_parent_is_in_another_namespace_has_none() {
             .output()
             .unwrap();
         assert!(String::from_utf8_lossy(&shown.stdout).contains("ipvl0"), "{shown:?}");
+
+        let namespace = format!("/proc/{}/ns/net", holder.id());
+        let namespace = std::path::Path::new(&namespace);
+        assert!(!netlink.delete_link_inside(namespace, "ipvland:y").await.unwrap());
+        assert!(netlink.delete_link_inside(namespace, "ipvland:x").await.unwrap());
+        assert!(!netlink.delete_link_inside(namespace, "ipvland:x").await.unwrap());
+        for gone in ["/no/such/namespace", "/etc/hostname"] {
+            let gone = std::path::Path::new(gone);
+            assert!(!netlink.delete_link_inside(gone, "ipvland:x").await.unwrap(), "{gone:?}");
+        }
         holder.kill().unwrap();
         holder.wait().unwrap();
     });

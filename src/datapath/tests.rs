@@ -174,6 +174,35 @@ async fn parents_that_cannot_be_are_refused_with_what_to_do() {
 }
 
 #[tokio::test]
+async fn a_dummy_is_made_and_restored_after_a_start_of_the_machine() {
+    let (kernel, datapath) = setup();
+    let network =
+        Network { parent: dummy_name(&"ab".repeat(32)), made_parent: true, ..network("", Mode::L2) };
+    assert_eq!(network.parent, "di-abababababab");
+    datapath.add(ENDPOINT, &network).await.unwrap();
+    let dummy = kernel.link("di-abababababab").unwrap();
+    assert_eq!((dummy.kind, dummy.alias.as_str()), (LinkKind::Dummy, PARENT_ALIAS));
+    datapath.remove(ENDPOINT).await.unwrap();
+    assert!(datapath.remove_parent("di-abababababab").await.unwrap());
+    assert_eq!(kernel.link("di-abababababab"), None);
+    datapath.prepare_dummy("di-abababababab", Some(9000)).await.unwrap();
+    assert_eq!(kernel.link("di-abababababab").unwrap().mtu, 9000);
+}
+
+#[tokio::test]
+async fn a_link_inside_a_container_is_removed_by_its_alias_alone() {
+    let (kernel, datapath) = setup();
+    let name = datapath.add(ENDPOINT, &network("eth2", Mode::L3)).await.unwrap();
+    kernel.move_away(&name);
+    let namespace = Path::new("/var/run/docker/netns/0123456789ab");
+    datapath.remove_inside("another", namespace).await.unwrap();
+    assert_eq!(kernel.link_count(), 3, "lo, eth2, and the one in the container");
+    datapath.remove_inside(ENDPOINT, namespace).await.unwrap();
+    assert_eq!(kernel.link_count(), 2);
+    datapath.remove_inside(ENDPOINT, namespace).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_second_mode_is_refused_and_names_who_has_the_first() {
     let (kernel, datapath) = setup();
     let blue = network("eth2", Mode::L3);

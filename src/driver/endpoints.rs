@@ -3,14 +3,14 @@
 //! When a container stops, Docker moves its link back into the host's namespace under its old name. It does so after Leave
 //! in some versions and before it in others, so both Leave and DeleteEndpoint look for the link and remove it.
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{collections::BTreeSet, net::IpAddr, path::Path};
 
 use ipnet::IpNet;
 use serde_json::{Value, json};
 use tracing::{debug, info, warn};
 
 use super::{
-    Inner, Refusal, ports,
+    Inner, Refusal, numbering, ports,
     refusal::Deadline,
     wire::{CONNECTED, CreateEndpoint, EndpointOnly, InterfaceName, Joined, StaticRoute, check_id},
 };
@@ -21,8 +21,6 @@ use crate::{
 
 /// The wished name of the interface inside the container (Docker 28 and later).
 const IFNAME: &str = "com.docker.network.endpoint.ifname";
-/// The beginning of the names that Docker numbers inside the container.
-const PREFIX: &str = "eth";
 
 impl Inner {
     /// Enters an endpoint in the book. Its link is made at Join, when it is known to be wanted.
@@ -36,7 +34,7 @@ impl Inner {
         let network = self.network(&asked.network)?;
         let endpoint = endpoint(&asked, &network)?;
         match network.endpoints.get(&asked.endpoint) {
-            Some(known) if apart(known) == endpoint => {
+            Some(known) if known.apart() == endpoint => {
                 return Ok(json!({"Interface": {}}));
             }
             Some(_) => {
@@ -48,6 +46,7 @@ impl Inner {
             None => {}
         }
         self.drop_stale(&network, &endpoint, &deadline).await?;
+        deadline.wait("the disk", self.ipam.admit(&network, &endpoint.addresses)).await??;
         if !endpoint.ports.is_empty() {
             let addresses: Vec<_> = endpoint.addresses.iter().map(|net| net.addr().to_string()).collect();
             let sentence = ports::warning(&endpoint.ports, &addresses);
@@ -59,13 +58,15 @@ impl Inner {
             addresses = ?endpoint.addresses,
             "endpoint added"
         );
+        let addresses = endpoint.addresses.clone();
         let enter = self.book.insert_endpoint(&network.id, &asked.endpoint, endpoint);
         deadline.wait("the disk", enter).await??;
+        self.ipam.touch(&addresses);
         // Docker has set the addresses, and an answer with any of them is an error to it.
         Ok(json!({"Interface": {}}))
     }
 
-    /// Removes an endpoint and its link.
+    /// Removes an endpoint and its link, also one that Docker has left inside the container.
     pub(super) async fn delete_endpoint(
         &self,
         asked: EndpointOnly,
@@ -74,6 +75,13 @@ impl Inner {
         check_id("endpoint", &asked.endpoint)?;
         let _turn = self.turn(&asked.network, &deadline).await?;
         self.remove_link(&asked.endpoint, &deadline).await?;
+        let networks = self.book.networks();
+        let known = networks.get(&asked.network).and_then(|network| network.endpoints.get(&asked.endpoint));
+        if let Some(endpoint) = known {
+            // Docker gives the addresses back next, and must find them as they are: they wait for it from now on.
+            self.ipam.touch(&endpoint.addresses);
+            self.remove_inside(&asked.endpoint, endpoint, &deadline).await;
+        }
         let forget = self.book.remove_endpoint(&asked.network, &asked.endpoint);
         deadline.wait("the disk", forget).await??;
         info!(network = short_id(&asked.network), endpoint = short_id(&asked.endpoint), "endpoint removed");
@@ -101,13 +109,20 @@ impl Inner {
         let add = self.links.add(&asked.endpoint, &network);
         let link = deadline.wait(&format!("the kernel to make a link on {}", network.parent), add).await??;
         debug!(network = network.name, endpoint = short_id(&asked.endpoint), link, "endpoint joins");
-        let mut joined = joined(&network, endpoint, link);
+        let networks = self.book.networks();
+        let prefix = numbering::prefix(&networks, &asked, endpoint.ifname.as_deref());
+        let mut joined = joined(&network, endpoint, link, prefix);
         if !asked.sandbox.is_empty() {
             // A second default route is one too many for Docker, which then can't start the container.
-            let taken = default_routes(&self.book.networks(), &asked);
+            let taken = default_routes(&networks, &asked);
             joined.routes.retain(|route| !taken.contains(route.destination));
             let routes = joined.routes.iter().map(|route| route.destination.to_owned()).collect();
-            let endpoint = Endpoint { sandbox: Some(asked.sandbox.clone()), routes, ..endpoint.clone() };
+            let endpoint = Endpoint {
+                sandbox: Some(asked.sandbox.clone()),
+                routes,
+                prefix: Some(joined.interface.prefix.clone()),
+                ..endpoint.apart()
+            };
             let enter = self.book.insert_endpoint(&network.id, &asked.endpoint, endpoint);
             deadline.wait("the disk", enter).await??;
         }
@@ -122,7 +137,8 @@ impl Inner {
         let networks = self.book.networks();
         let known = networks.get(&asked.network).and_then(|network| network.endpoints.get(&asked.endpoint));
         if let Some(endpoint) = known.filter(|endpoint| endpoint.sandbox.is_some()) {
-            let endpoint = apart(endpoint);
+            self.ipam.touch(&endpoint.addresses);
+            let endpoint = Endpoint { left: endpoint.sandbox.clone(), ..endpoint.apart() };
             let enter = self.book.insert_endpoint(&asked.network, &asked.endpoint, endpoint);
             deadline.wait("the disk", enter).await??;
         }
@@ -135,6 +151,21 @@ impl Inner {
         deadline.wait(&waited, self.links.remove(endpoint)).await?
     }
 
+    /// Removes the link of an endpoint that left a container in which Docker did not see it any more.
+    ///
+    /// The container may be gone, and Docker must not be stuck: what fails is told, and no more.
+    async fn remove_inside(&self, id: &str, endpoint: &Endpoint, deadline: &Deadline) {
+        let Some(namespace) = endpoint.left.as_ref().or(endpoint.sandbox.as_ref()) else { return };
+        let remove = self.links.remove_inside(id, Path::new(namespace));
+        let removed = deadline.wait("the kernel to look into the container", remove).await;
+        if let Err(refusal) = removed.and_then(|removed| removed) {
+            warn!(
+                endpoint = short_id(id),
+                "the interface of an endpoint may still be in its container, which a restart of that ends: {refusal}"
+            );
+        }
+    }
+
     /// Forgets endpoints that hold an address of a new one: Docker gives each address once, so they are gone for it.
     async fn drop_stale(
         &self,
@@ -145,13 +176,15 @@ impl Inner {
         let holds = |old: &Endpoint| {
             old.addresses.iter().any(|old| new.addresses.iter().any(|new| new.addr() == old.addr()))
         };
-        for (id, _) in network.endpoints.iter().filter(|(_, old)| holds(old)) {
+        for (id, old) in network.endpoints.iter().filter(|(_, old)| holds(old)) {
+            self.ipam.check_gone(network, id, old).await?;
             warn!(
                 network = network.name,
                 endpoint = short_id(id),
                 "Docker gave an address anew whose old endpoint it never removed: it is removed now"
             );
             self.remove_link(id, deadline).await?;
+            self.remove_inside(id, old, deadline).await;
             deadline.wait("the disk", self.book.remove_endpoint(&network.id, id)).await??;
         }
         Ok(())
@@ -214,22 +247,14 @@ fn endpoint(asked: &CreateEndpoint, network: &Network) -> Result<Endpoint, Refus
     }
     let ifname = asked.options.get(IFNAME).and_then(Value::as_str).filter(|name| !name.is_empty());
     Ok(Endpoint {
-        addresses,
-        ifname: ifname.map(str::to_owned),
-        sandbox: None,
-        routes: Vec::new(),
         ports: ports::published(&asked.options),
+        ..Endpoint::new(addresses, ifname.map(str::to_owned))
     })
 }
 
 /// Returns the gateway of the subnet that holds an address; the outer `None` where no subnet does.
 fn subnet_gateway(network: &Network, address: IpAddr) -> Option<Option<IpAddr>> {
     network.subnets.iter().find(|subnet| subnet.pool.contains(&address)).map(|subnet| subnet.gateway)
-}
-
-/// Returns an endpoint as it is outside of any container.
-fn apart(endpoint: &Endpoint) -> Endpoint {
-    Endpoint { sandbox: None, routes: Vec::new(), ..endpoint.clone() }
 }
 
 /// Returns the default routes that a container has by its other endpoints of ours.
@@ -245,9 +270,9 @@ fn default_route(address: &IpNet) -> &'static str {
     if address.addr().is_ipv4() { "0.0.0.0/0" } else { "::/0" }
 }
 
-fn joined(network: &Network, endpoint: &Endpoint, link: String) -> Joined {
+fn joined(network: &Network, endpoint: &Endpoint, link: String, prefix: String) -> Joined {
     let mut joined = Joined {
-        interface: InterfaceName { source: link, prefix: PREFIX, name: endpoint.ifname.clone() },
+        interface: InterfaceName { source: link, prefix, name: endpoint.ifname.clone() },
         gateway: None,
         gateway_ipv6: None,
         routes: Vec::new(),

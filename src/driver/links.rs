@@ -1,6 +1,6 @@
 //! What the driver asks of the datapath: parents, and one link an endpoint.
 
-use std::fmt;
+use std::{fmt, path::Path};
 
 use async_trait::async_trait;
 
@@ -20,8 +20,8 @@ pub trait Links: fmt::Debug + Send + Sync + 'static {
     /// Returns the name of the interface of this host that a parent means, by a pattern or a subnet perhaps.
     async fn find_parent(&self, parent: &str) -> Result<String, Refusal>;
 
-    /// Makes sure that the parent of a new network is there, made where its name says that it is a VLAN, and that the
-    /// network's links can sit on it beside those of `networks`.
+    /// Makes sure that the parent of a new network is there, made where its name says that it is a VLAN or the network's
+    /// own dummy, and that the network's links can sit on it beside those of `networks`.
     ///
     /// Returns whether the parent is of our making, now or earlier, and so goes with its last network.
     async fn prepare_parent(&self, network: &Network, networks: &Networks) -> Result<bool, Refusal>;
@@ -34,6 +34,10 @@ pub trait Links: fmt::Debug + Send + Sync + 'static {
 
     /// Removes the link of an endpoint from the host's namespace; one that is not there is no error.
     async fn remove(&self, endpoint: &str) -> Result<(), Refusal>;
+
+    /// Removes the link of an endpoint inside a container, given the file of its network namespace; one that is not there
+    /// is no error.
+    async fn remove_inside(&self, endpoint: &str, namespace: &Path) -> Result<(), Refusal>;
 }
 
 impl From<datapath::Error> for Refusal {
@@ -50,6 +54,9 @@ impl Links for Datapath {
 
     async fn prepare_parent(&self, network: &Network, networks: &Networks) -> Result<bool, Refusal> {
         let others = networks.values();
+        if network.parent == datapath::dummy_name(&network.id) {
+            self.prepare_dummy(&network.parent, network.mtu).await?;
+        }
         let parent = self.prepare_parent(&network.parent, network.mode, network.mtu, others).await?;
         Ok(parent.made)
     }
@@ -65,6 +72,10 @@ impl Links for Datapath {
 
     async fn remove(&self, endpoint: &str) -> Result<(), Refusal> {
         Ok(self.remove(endpoint).await?)
+    }
+
+    async fn remove_inside(&self, endpoint: &str, namespace: &Path) -> Result<(), Refusal> {
+        Ok(self.remove_inside(endpoint, namespace).await?)
     }
 }
 

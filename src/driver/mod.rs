@@ -1,11 +1,12 @@
-//! Docker's network driver: its plugin protocol over a unix socket.
+//! Docker's network driver and IPAM driver: its plugin protocol over a unix socket.
 //!
 //! # Layout
 //! - [`socket`]: the socket file, root's own door
 //! - `router`: HTTP in, a method and raw bytes out; each request a task of its own
 //! - `wire`: the bodies, as Docker writes them
 //! - `options`: from a CreateNetwork to a network, a pure function
-//! - `networks`, `endpoints`: what the methods do
+//! - `networks`, `endpoints`, `addresses`: what the methods do
+//! - `numbering`: names of interfaces after Docker forgot which it gave
 //! - `ports`: what published ports mean
 //! - [`Links`], [`Announce`], [`Control`]: what the driver asks of the datapath, the publisher and the daemon
 //!
@@ -22,14 +23,16 @@ use std::{
 
 use tokio::sync::{OwnedMutexGuard, oneshot};
 
-use crate::{config::NetworkConfig, network::Book, status::Board};
+use crate::{config::NetworkConfig, ipam::Ipam, network::Book, status::Board};
 
+mod addresses;
 mod announce;
 mod control;
 mod endpoints;
 mod host_access;
 mod links;
 mod networks;
+mod numbering;
 mod options;
 mod ports;
 mod refusal;
@@ -74,6 +77,7 @@ pub struct Driver(Arc<Inner>);
 struct Inner {
     settings: Settings,
     book: Book,
+    ipam: Ipam,
     links: Arc<dyn Links>,
     announce: Arc<dyn Announce>,
     control: Arc<dyn Control>,
@@ -89,13 +93,14 @@ impl Driver {
     pub fn new(
         settings: Settings,
         book: Book,
+        ipam: Ipam,
         links: Arc<dyn Links>,
         announce: Arc<dyn Announce>,
         control: Arc<dyn Control>,
         board: Board,
     ) -> Self {
         let (turns, registering) = Default::default();
-        Self(Arc::new(Inner { settings, book, links, announce, control, board, turns, registering }))
+        Self(Arc::new(Inner { settings, book, ipam, links, announce, control, board, turns, registering }))
     }
 }
 

@@ -11,6 +11,7 @@ use super::{
     wire::{CreateNetwork, GwAllocCheck, NetworkOnly, check_id},
 };
 use crate::{
+    datapath::dummy_name,
     kernel::Mode,
     network::{Network, Networks, short_id},
 };
@@ -34,6 +35,7 @@ impl Inner {
             debug!(network = network.name, "network {} is there already", network.name);
             return Ok(json!({}));
         }
+        self.ipam.check_mode(&network)?;
         if network.is_published() {
             let pools: Vec<_> = network.pools().collect();
             let check = self.announce.check(&pools);
@@ -45,6 +47,14 @@ impl Inner {
         }
         if network.is_published() {
             self.publish(&network, &deadline).await?;
+        }
+        if self.settings.interface.is_none() && network.parent == dummy_name(&network.id) {
+            warn!(
+                network = network.name,
+                "network {} has no parent, so its containers reach each other alone: give one with `-o parent=eth2`, or \
+                 for all networks with `interface` in the table [host] of the configuration",
+                network.name
+            );
         }
         info!(
             network = network.name,
@@ -86,12 +96,13 @@ impl Inner {
         }
         let _registering = deadline.wait("the making of another network", self.registering.lock()).await?;
         deadline.wait("the disk", self.book.remove(&id)).await??;
+        self.ipam.network_gone(network).await;
         info!(network = network.name, "removed network {}", network.name);
         if network.made_parent && !has_parent(&self.book.networks(), &network.parent) {
             let release = self.links.release_parent(&network.parent);
             let waited = format!("the kernel to remove {}", network.parent);
             if let Err(refusal) = deadline.wait(&waited, release).await.and_then(|released| released) {
-                // The network is gone for Docker and for the fleet; a spare VLAN harms nobody.
+                // The network is gone for Docker and for the fleet; a spare VLAN or dummy harms nobody.
                 warn!(parent = network.parent, "the parent {} stays: {refusal}", network.parent);
             }
         }
@@ -101,7 +112,8 @@ impl Inner {
     /// Tells Docker 28 and later whether to leave the first address of each pool to containers.
     pub(super) fn gateway_check(&self, request: &GwAllocCheck) -> Result<Value, Refusal> {
         let wish = options::read(&request.options)?;
-        let none = wish.internal || wish.mode.unwrap_or(self.settings.defaults.mode) != Mode::L2;
+        let none =
+            wish.is_internal(&self.settings) || wish.mode.unwrap_or(self.settings.defaults.mode) != Mode::L2;
         Ok(json!({"SkipIPv4": none, "SkipIPv6": none}))
     }
 

@@ -13,6 +13,7 @@ use super::{
     wire::{self, CreateNetwork, Pool},
 };
 use crate::{
+    datapath::dummy_name,
     kernel::{Flag, Mode},
     network::{Network, Subnet, short_id},
     parent::Parent,
@@ -38,6 +39,13 @@ pub(super) struct Wish {
     pub(super) name: Option<String>,
     pub(super) host_access: Option<bool>,
     pub(super) internal: bool,
+}
+
+impl Wish {
+    /// Tells whether the network gets no way out: as was asked for, or since neither it nor the host names a parent.
+    pub(super) fn is_internal(&self, settings: &Settings) -> bool {
+        self.internal || self.parent.is_none() && settings.interface.is_none()
+    }
 }
 
 /// Reads the options of CreateNetwork or GwAllocCheck.
@@ -76,12 +84,11 @@ pub(super) fn read(options: &Map<String, Value>) -> Result<Wish, Refusal> {
 pub(super) fn network(request: &CreateNetwork, settings: &Settings) -> Result<Network, Refusal> {
     wire::check_id("network", &request.network)?;
     let wish = read(&request.options)?;
-    let Some(parent) = wish.parent.or_else(|| settings.interface.clone()) else {
-        return Err(Refusal(
-            "no parent interface is known: give one with `-o parent=eth2`, or for all networks with `interface` in the \
-             table [host] of ipvland's configuration"
-                .to_owned(),
-        ));
+    let internal = wish.is_internal(settings);
+    let parent = match (wish.parent, &settings.interface) {
+        (Some(parent), _) => parent,
+        (None, Some(interface)) if !internal => interface.clone(),
+        (None, _) => dummy_name(&request.network),
     };
     let mut subnets = Vec::new();
     for pool in request.ipv4.iter().chain(&request.ipv6) {
@@ -102,7 +109,7 @@ pub(super) fn network(request: &CreateNetwork, settings: &Settings) -> Result<Ne
             "MTU {mtu} is too small for IPv6, which needs 1280 at least (RFC 8200)"
         )));
     }
-    if mode == Mode::L2 && !wish.internal {
+    if mode == Mode::L2 && !internal {
         for subnet in &mut subnets {
             subnet.gateway = gateway(subnet, settings.defaults.gateway);
         }
@@ -118,7 +125,7 @@ pub(super) fn network(request: &CreateNetwork, settings: &Settings) -> Result<Ne
         mode,
         flag: wish.flag.unwrap_or(settings.defaults.flag),
         mtu,
-        internal: wish.internal,
+        internal,
         host_access: None,
         subnets,
         endpoints: BTreeMap::new(),
@@ -303,10 +310,26 @@ mod tests {
     }
 
     #[test]
-    fn no_parent_and_no_subnet_say_how_to_give_one() {
+    fn no_parent_is_a_dummy_and_internal_where_the_host_has_no_interface_or_it_is_asked_for() {
         let nowhere = Settings { interface: None, ..settings() };
-        let said = network(&request(json!({}), &[("10.0.0.0/24", "")]), &nowhere).unwrap_err().to_string();
-        assert!(said.contains("-o parent=eth2"), "{said}");
+        let asked = request(json!({"mode": "l3"}), &[("10.0.0.0/24", "10.0.0.1/24")]);
+        let made = network(&asked, &nowhere).unwrap();
+        assert_eq!((made.parent.as_str(), made.internal), ("di-0123456789ab", true));
+        let made = network(&asked, &settings()).unwrap();
+        assert_eq!((made.parent.as_str(), made.internal), ("eth2", false));
+        let mut asked = request(json!({}), &[("10.0.0.0/24", "10.0.0.1/24")]);
+        asked.options.insert(INTERNAL.to_owned(), json!(true));
+        let made = network(&asked, &settings()).unwrap();
+        assert_eq!((made.parent.as_str(), made.internal), ("di-0123456789ab", true));
+        assert_eq!(made.subnets[0].gateway, None);
+        let mut asked = request(json!({"parent": "eth2"}), &[("10.0.0.0/24", "10.0.0.1/24")]);
+        asked.options.insert(INTERNAL.to_owned(), json!(true));
+        let made = network(&asked, &settings()).unwrap();
+        assert_eq!((made.parent.as_str(), made.internal), ("eth2", true));
+    }
+
+    #[test]
+    fn no_subnet_says_how_to_give_one() {
         for pools in [&[][..], &[("0.0.0.0/0", "")], &[("", "")]] {
             let said = network(&request(json!({}), pools), &settings()).unwrap_err().to_string();
             assert!(said.contains("--subnet 10.1.48.0/24"), "{said}");

@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use tracing::{debug, error, warn};
 
 use super::{
-    Driver, Refusal,
+    Driver, Refusal, addresses,
     refusal::Deadline,
     wire::{self, MEDIA_TYPE},
 };
@@ -56,7 +56,7 @@ async fn plugin(State(driver): State<Driver>, request: Request) -> Response {
         Ok(body) => body,
         Err(error) => {
             let sentence = format!("cannot read the body of {method}, of which 1 MiB is the most: {error}");
-            return answer(StatusCode::OK, &json!({"Err": sentence}));
+            return answer(StatusCode::OK, &refused(&method, &Refusal(sentence)));
         }
     };
     let after = driver.0.settings.deadline;
@@ -83,9 +83,18 @@ async fn plugin(State(driver): State<Driver>, request: Request) -> Response {
         }
         Some(Err(refusal)) => {
             warn!(method, "refused {method}: {refusal}");
-            answer(StatusCode::OK, &json!({"Err": refusal.to_string()}))
+            answer(StatusCode::OK, &refused(&method, &refusal))
         }
         None => answer(StatusCode::NOT_FOUND, &json!({"Err": format!("ipvland has no method {method}")})),
+    }
+}
+
+/// Words a refusal: network drivers say `Err`, and IPAM drivers `Error`.
+fn refused(method: &str, refusal: &Refusal) -> Value {
+    match method.split_once('.') {
+        // The other key is read too, where an answer is taken for that of a network driver.
+        Some(("IpamDriver", _)) => json!({"Error": refusal.to_string(), "Err": refusal.to_string()}),
+        _ => json!({"Err": refusal.to_string()}),
     }
 }
 
@@ -99,7 +108,7 @@ async fn dispatch(
     let driver = &driver.0;
     let (interface, name) = method.split_once('.')?;
     Some(match (interface, name) {
-        ("Plugin", "Activate") => Ok(json!({"Implements": ["NetworkDriver"]})),
+        ("Plugin", "Activate") => driver.activate(deadline).await,
         // Only Swarm looks at the scope of connectivity; it is local as we serve single hosts.
         ("NetworkDriver", "GetCapabilities") => {
             Ok(json!({"Scope": "local", "ConnectivityScope": "local", "GwAllocChecker": true}))
@@ -127,6 +136,20 @@ async fn dispatch(
         // Swarm's; a driver of local scope has nothing to reserve, and nobody to discover.
         ("NetworkDriver", "AllocateNetwork") => Ok(json!({"Options": {}})),
         ("NetworkDriver", "FreeNetwork" | "DiscoverNew" | "DiscoverDelete") => Ok(json!({})),
+        ("IpamDriver", "GetCapabilities") => Ok(addresses::capabilities()),
+        ("IpamDriver", "GetDefaultAddressSpaces") => Ok(addresses::address_spaces()),
+        ("IpamDriver", "RequestPool") => {
+            run(method, body, |asked| driver.request_pool(asked, deadline)).await
+        }
+        ("IpamDriver", "ReleasePool") => {
+            run(method, body, |asked| driver.release_pool(asked, deadline)).await
+        }
+        ("IpamDriver", "RequestAddress") => {
+            run(method, body, |asked| driver.request_address(asked, deadline)).await
+        }
+        ("IpamDriver", "ReleaseAddress") => {
+            run(method, body, |asked| driver.release_address(asked, deadline)).await
+        }
         _ => return None,
     })
 }

@@ -110,7 +110,7 @@ pub(super) struct InterfaceName {
     #[serde(rename = "SrcName")]
     pub(super) source: String,
     #[serde(rename = "DstPrefix")]
-    pub(super) prefix: &'static str,
+    pub(super) prefix: String,
     #[serde(rename = "DstName", skip_serializing_if = "Option::is_none")]
     pub(super) name: Option<String>,
 }
@@ -149,7 +149,7 @@ pub(super) fn check_id(what: &str, id: &str) -> Result<(), Refusal> {
     Err(Refusal(format!("{what} id {shown:?} is none of Docker's: letters and digits only, at most 128")))
 }
 
-fn nullable<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
+pub(super) fn nullable<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
     deserializer: D,
 ) -> Result<T, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())

@@ -55,8 +55,7 @@ impl Host {
 fn network(mode: Mode, pools: &[&str], addresses: &[&str]) -> Network {
     let endpoint = |(n, address): (usize, &&str)| {
         let net = address.parse().unwrap();
-        let endpoint =
-            Endpoint { addresses: vec![net], ifname: None, sandbox: None, routes: vec![], ports: vec![] };
+        let endpoint = Endpoint::new(vec![net], None);
         (format!("e{n}"), endpoint)
     };
     Network {

@@ -82,12 +82,12 @@ pub fn route_meaning(errno: i32, op: &RouteOp, link: &str) -> String {
 
 /// Returns what an error number means for a new link, given all links that there are.
 pub fn link_meaning(errno: i32, name: &str, new: &NewLink, links: &[Link]) -> String {
-    let (NewLink::Ipvlan { parent, .. } | NewLink::Vlan { parent, .. }) = *new;
-    let on = links.iter().find(|link| link.index == parent).map_or("the parent", |link| link.name.as_str());
+    let parent = new.parent();
+    let on =
+        links.iter().find(|link| Some(link.index) == parent).map_or("the parent", |link| link.name.as_str());
     let words = match (Errno::from_raw_os_error(errno), new) {
         (Errno::BUSY, NewLink::Ipvlan { .. }) => {
-            let macvlan =
-                links.iter().find(|link| link.kind == LinkKind::Macvlan && link.parent == Some(parent));
+            let macvlan = links.iter().find(|link| link.kind == LinkKind::Macvlan && link.parent == parent);
             match macvlan {
                 Some(other) => format!(
                     "{on} already carries macvlan links ({}); ipvlan and macvlan can't share a parent",
@@ -101,19 +101,26 @@ pub fn link_meaning(errno: i32, name: &str, new: &NewLink, links: &[Link]) -> St
         (Errno::EXIST, NewLink::Vlan { id, .. }) => {
             format!("{on} already has VLAN {id}, or an interface {name}")
         }
-        (Errno::EXIST, NewLink::Ipvlan { .. }) => format!("an interface {name} exists already"),
+        (Errno::EXIST, NewLink::Ipvlan { .. } | NewLink::Dummy { .. }) => {
+            format!("an interface {name} exists already")
+        }
         (Errno::NODEV, _) => "the parent interface is gone".to_owned(),
         (Errno::INVAL, NewLink::Ipvlan { mtu: Some(mtu), .. }) => {
             format!(
                 "{on} can't carry ipvlan links, being loopback or not Ethernet, or the MTU {mtu} doesn't fit it"
             )
         }
-        (Errno::INVAL, _) => format!("{on} can't carry such links, being loopback or not Ethernet"),
+        (Errno::INVAL, NewLink::Ipvlan { .. } | NewLink::Vlan { .. }) => {
+            format!("{on} can't carry such links, being loopback or not Ethernet")
+        }
         (Errno::OPNOTSUPP, NewLink::Ipvlan { .. }) => {
             "this kernel has no ipvlan driver; load it with `modprobe ipvlan`".to_owned()
         }
         (Errno::OPNOTSUPP, NewLink::Vlan { .. }) => {
             "this kernel has no VLAN driver; load it with `modprobe 8021q`".to_owned()
+        }
+        (Errno::OPNOTSUPP, NewLink::Dummy { .. }) => {
+            "this kernel has no dummy driver; load it with `modprobe dummy`".to_owned()
         }
         _ => return meaning(errno),
     };

@@ -8,6 +8,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     net::IpAddr,
+    path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -186,6 +187,11 @@ impl FakeKernel {
         self.tell(KernelEvent::Link);
     }
 
+    /// Returns how many links there are, those in containers among them.
+    pub fn link_count(&self) -> usize {
+        self.lock().links.len()
+    }
+
     /// Puts a route into the table, unchecked, as another program would.
     pub fn add_route(&self, route: Route) {
         self.lock().routes.push(route);
@@ -285,23 +291,27 @@ impl State {
     }
 
     fn add_link(&mut self, name: &str, alias: &str, new: &NewLink) -> Result<LinkIndex, i32> {
-        let (NewLink::Ipvlan { parent, .. } | NewLink::Vlan { parent, .. }) = *new;
-        let below = self.links.get(&parent).cloned().ok_or(errno::NO_LINK)?;
         if self.index(name).is_some() {
             return Err(errno::EXIST);
         }
-        let on_parent = |link: &Link| link.parent == Some(parent);
+        let parent = new.parent();
+        let on_parent = |link: &Link| link.parent.is_some() && link.parent == parent;
         let mut link = Link {
             index: 0,
             name: name.to_owned(),
             kind: LinkKind::Dummy,
-            parent: Some(parent),
+            parent,
             alias: alias.to_owned(),
-            mtu: below.mtu,
-            up: false,
+            mtu: 1500,
+            up: true,
             loopback: false,
-            mac: below.mac,
+            mac: Some([2, 0, 0, 0, 0, 1]),
         };
+        let below = match parent {
+            Some(parent) => self.links.get(&parent).cloned().ok_or(errno::NO_LINK)?,
+            None => link.clone(),
+        };
+        link.mac = below.mac;
         match *new {
             NewLink::Ipvlan { mode, flag, mtu, .. } => {
                 if self.links.values().any(|link| on_parent(link) && link.kind == LinkKind::Macvlan) {
@@ -317,6 +327,7 @@ impl State {
                     }
                 }
                 link.mtu = mtu.unwrap_or(below.mtu);
+                link.up = false;
                 link.kind = LinkKind::Ipvlan(mode, flag);
             }
             NewLink::Vlan { id, .. } => {
@@ -324,8 +335,9 @@ impl State {
                     return Err(errno::EXIST);
                 }
                 link.kind = LinkKind::Vlan(id);
-                link.up = true;
+                link.mtu = below.mtu;
             }
+            NewLink::Dummy { mtu } => link.mtu = mtu.unwrap_or(link.mtu),
         }
         Ok(self.insert(link))
     }
@@ -476,6 +488,17 @@ impl Kernel for FakeKernel {
         }
         state.settings.insert(path.to_owned(), value);
         Ok(())
+    }
+
+    async fn delete_link_inside(&self, _: &Path, alias: &str) -> Result<bool> {
+        let mut state = self.lock();
+        state.check(&format!("remove the link with the alias {alias}"))?;
+        let gone = state.away.iter().copied().find(|index| state.links[index].alias == alias);
+        if let Some(index) = gone {
+            state.remove(index);
+            state.away.remove(&index);
+        }
+        Ok(gone.is_some())
     }
 
     async fn change_routes(&self, ops: &[RouteOp]) -> Vec<Result<()>> {

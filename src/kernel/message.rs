@@ -120,6 +120,10 @@ pub(super) fn new_link(name: &str, new: &NewLink) -> LinkMessage {
             message.attributes.push(LinkAttribute::Link(parent));
             vec![LinkInfo::Kind(InfoKind::Vlan), LinkInfo::Data(InfoData::Vlan(vec![InfoVlan::Id(id)]))]
         }
+        NewLink::Dummy { mtu } => {
+            message.attributes.extend(mtu.map(LinkAttribute::Mtu));
+            vec![LinkInfo::Kind(InfoKind::Dummy)]
+        }
     };
     message.attributes.push(LinkAttribute::LinkInfo(info));
     message

@@ -3,7 +3,7 @@
 //! What is above this module computes what it wants and asks a [`Kernel`] to make it so; [`netlink`] is the one
 //! implementation that talks to Linux, and [`fake`] one that keeps everything in memory for tests.
 
-use std::{fmt, net::IpAddr};
+use std::{fmt, net::IpAddr, path::Path};
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
@@ -243,6 +243,21 @@ pub enum NewLink {
         /// The VLAN's id, 1 to 4094.
         id: u16,
     },
+    /// A dummy link, raised: what is sent to it goes nowhere, and links on it reach each other.
+    Dummy {
+        /// Its MTU in bytes; 1500 where there is none.
+        mtu: Option<u32>,
+    },
+}
+
+impl NewLink {
+    /// Returns the link that it is to sit on.
+    pub fn parent(&self) -> Option<LinkIndex> {
+        match *self {
+            Self::Ipvlan { parent, .. } | Self::Vlan { parent, .. } => Some(parent),
+            Self::Dummy { .. } => None,
+        }
+    }
 }
 
 impl RouteOp {
@@ -306,6 +321,10 @@ pub trait Kernel: fmt::Debug + Send + Sync + 'static {
 
     /// Changes a number below `/proc/sys/net`.
     async fn set_setting(&self, path: &str, value: i64) -> Result<()>;
+
+    /// Removes the link with an alias inside another network namespace, given by its file, and tells whether there was
+    /// one. A namespace that is gone has no links.
+    async fn delete_link_inside(&self, namespace: &Path, alias: &str) -> Result<bool>;
 
     /// Applies changes in order and returns the result of each: one that fails stops no other.
     ///

@@ -6,6 +6,7 @@
 
 use std::{
     fmt,
+    path::Path,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
@@ -32,6 +33,7 @@ use super::{
 
 mod device;
 mod events;
+mod inside;
 
 /// How long the kernel may take to answer one call, or one group of route changes.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -335,12 +337,12 @@ impl Kernel for Netlink {
             .await;
         if let Err(failure) = made {
             let links = self.links().await.unwrap_or_default();
-            let (sort, parent) = match link {
-                NewLink::Ipvlan { parent, .. } => ("ipvlan", parent),
-                NewLink::Vlan { parent, .. } => ("VLAN", parent),
+            let on = name_of(&links, link.parent());
+            let action = match link {
+                NewLink::Ipvlan { .. } => format!("add the ipvlan link {name} on {on}"),
+                NewLink::Vlan { .. } => format!("add the VLAN link {name} on {on}"),
+                NewLink::Dummy { .. } => format!("add the dummy link {name}"),
             };
-            let on = name_of(&links, Some(parent));
-            let action = format!("add the {sort} link {name} on {on}");
             return Err(match failure {
                 Failure::Errno(number) => KernelError {
                     action,
@@ -352,7 +354,7 @@ impl Kernel for Netlink {
         }
         let action = || format!("mark the new link {name} as ours");
         let index = self.find_link(name).await.map_err(|failure| failure.explain(action()))?;
-        let raise = matches!(link, NewLink::Vlan { .. });
+        let raise = !matches!(link, NewLink::Ipvlan { .. });
         let set = Message::SetLink(message::set_alias(index, alias, raise));
         if let Err(failure) = self.ask(set, NLM_F_ACK).await {
             // A link without our mark would stay for ever.
@@ -401,6 +403,12 @@ impl Kernel for Netlink {
 
     async fn set_setting(&self, path: &str, value: i64) -> Result<()> {
         device::set_setting(path, value)
+    }
+
+    async fn delete_link_inside(&self, namespace: &Path, alias: &str) -> Result<bool> {
+        self.delete_inside(namespace, alias).await.map_err(|failure| {
+            failure.explain(format!("remove the link with the alias {alias} inside {}", namespace.display()))
+        })
     }
 
     async fn change_routes(&self, ops: &[RouteOp]) -> Vec<Result<()>> {

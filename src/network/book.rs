@@ -121,6 +121,19 @@ impl Book {
         self.change_endpoint(network, id, None).await
     }
 
+    /// Marks the endpoints of a network that are in containers as restored: Docker started anew.
+    ///
+    /// # Errors
+    /// [`BookError`]; the endpoints that come after the one that could not be written are then unmarked.
+    pub async fn mark_restored(&self, network: &str) -> Result<(), BookError> {
+        let networks = self.networks();
+        let endpoints = networks.get(network).into_iter().flat_map(|network| &network.endpoints);
+        for (id, endpoint) in endpoints.filter(|(_, endpoint)| endpoint.sandbox.is_some()) {
+            self.insert_endpoint(network, id, Endpoint { restored: true, ..endpoint.clone() }).await?;
+        }
+        Ok(())
+    }
+
     /// Changes one network on disk, then in memory.
     ///
     /// The thread runs to its end even where the caller is dropped, so that both stay alike.

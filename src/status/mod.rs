@@ -45,6 +45,9 @@ pub struct Status {
     /// The networks whose containers this host reaches, or ought to.
     #[serde(default)]
     pub host_access: Vec<HostAccessStatus>,
+    /// What this host gives addresses of by itself.
+    #[serde(default)]
+    pub addresses: Vec<AddressStatus>,
 }
 
 /// Who this host is.
@@ -197,6 +200,21 @@ pub struct HostAccessStatus {
     pub reason: Option<String>,
 }
 
+/// Address space that this host gives out by itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AddressStatus {
+    /// The prefix or block.
+    pub net: IpNet,
+    /// `subnet` (of the config), `prefix` (leased), `block` (leased, of a shared subnet) or `network` (of an l3 network).
+    pub kind: String,
+    /// How many addresses are given.
+    pub used: usize,
+    /// How many can be given at all; 2^64 and more count as one less.
+    pub size: u64,
+    /// Why no new ones are given, if so.
+    pub problem: Option<String>,
+}
+
 /// Where the parts of the daemon write their sections.
 #[derive(Debug, Clone, Default)]
 pub struct Board(Arc<Mutex<Status>>);
@@ -250,6 +268,7 @@ impl Status {
                 access.network
             )
         }));
+        problems.extend(self.addresses.iter().filter_map(|addresses| addresses.problem.clone()));
         problems
     }
 }

@@ -31,6 +31,7 @@ pub fn render_text(status: &Status) -> String {
         let heads = ["NETWORK", "DEVICE", "HOST IS SEEN AS", "STATE", "REASON"];
         section(&mut text, "host access", &heads, host_access(status));
     }
+    section(&mut text, "addresses", &["PREFIX", "KIND", "GIVEN", "OF"], addresses(status));
     section(&mut text, "names", &[], names(status));
     text
 }
@@ -148,6 +149,14 @@ fn names(status: &Status) -> Rows {
     rows
 }
 
+fn addresses(status: &Status) -> Rows {
+    let rows = status.addresses.iter().map(|addresses| {
+        let size = if addresses.size == u64::MAX { "2^64".to_owned() } else { addresses.size.to_string() };
+        vec![addresses.net.to_string(), addresses.kind.clone(), addresses.used.to_string(), size]
+    });
+    rows.collect()
+}
+
 fn pair(name: &str, value: &str) -> Vec<String> {
     vec![name.to_owned(), value.to_owned()]
 }
@@ -233,7 +242,7 @@ learned (2)
   10.1.1.51.json  a-longer-name  blue     10.1.52.0/24  10.1.1.51
 ";
         assert!(text.contains(table), "{text}");
-        assert!(text.contains("\nroutes (0)\n\nnetworks (0)\n"), "{text}");
+        assert!(text.contains("\nroutes (0)\n\nnetworks (0)\n\naddresses (0)\n"), "{text}");
     }
 
     #[test]

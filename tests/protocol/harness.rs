@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     io::{Read, Write},
     os::unix::net::UnixStream,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -17,19 +17,28 @@ use ipnet::IpNet;
 use ipvland::{
     config::NetworkConfig,
     driver::{self, Announce, Announcement, Control, Driver, Links, Refusal, Settings},
+    fleet::View,
+    ipam::{self, Ipam},
     kernel::{Link, LinkKind},
+    lease::{Kind, Lease, Leases, Wish, free, standing},
     network::{Book, Network, Networks},
     parent::Parent,
+    policy::Local,
     status::Board,
 };
 use serde_json::Value;
-use tokio::{sync::oneshot, task::JoinHandle};
+use tokio::{
+    sync::{oneshot, watch},
+    task::JoinHandle,
+};
 
-/// The links of a host, in memory; `eth2` and `eth3` are there, VLANs on them are made.
+/// The links of a host, in memory; `eth2` and `eth3` are there, VLANs on them and dummies are made.
 #[derive(Debug, Default)]
 pub(crate) struct MemoryLinks {
     pub(crate) links: Mutex<BTreeMap<String, String>>,
-    pub(crate) vlans: Mutex<BTreeSet<String>>,
+    pub(crate) made: Mutex<BTreeSet<String>>,
+    /// The links that Docker left in a container, by their endpoints.
+    pub(crate) inside: Mutex<BTreeMap<String, PathBuf>>,
     pub(crate) hangs: AtomicBool,
 }
 
@@ -62,18 +71,18 @@ impl Links for MemoryLinks {
     async fn prepare_parent(&self, network: &Network, _: &Networks) -> Result<bool, Refusal> {
         let parent = network.parent.as_str();
         self.pass().await;
-        match parent.split_once('.') {
-            None if parent == "eth2" || parent == "eth3" => Ok(false),
-            Some(_) => {
-                self.vlans.lock().unwrap().insert(parent.to_owned());
-                Ok(true)
-            }
-            None => Err(Refusal(format!("parent {parent} does not exist"))),
+        if parent == "eth2" || parent == "eth3" {
+            return Ok(false);
         }
+        if !parent.contains('.') && !parent.starts_with("di-") {
+            return Err(Refusal(format!("parent {parent} does not exist")));
+        }
+        self.made.lock().unwrap().insert(parent.to_owned());
+        Ok(true)
     }
 
     async fn release_parent(&self, parent: &str) -> Result<(), Refusal> {
-        self.vlans.lock().unwrap().remove(parent);
+        self.made.lock().unwrap().remove(parent);
         Ok(())
     }
 
@@ -88,6 +97,15 @@ impl Links for MemoryLinks {
     async fn remove(&self, endpoint: &str) -> Result<(), Refusal> {
         self.pass().await;
         self.links.lock().unwrap().remove(endpoint);
+        Ok(())
+    }
+
+    async fn remove_inside(&self, endpoint: &str, namespace: &Path) -> Result<(), Refusal> {
+        self.pass().await;
+        let mut inside = self.inside.lock().unwrap();
+        if inside.get(endpoint).is_some_and(|left| left == namespace) {
+            inside.remove(endpoint);
+        }
         Ok(())
     }
 }
@@ -127,13 +145,56 @@ impl Control for Daemon {
     }
 }
 
+/// Grants every wish as a store does where web-2 leases the second block of 10.9.0.0/24, and 10.2.0.0/24.
+async fn grant(leases: Leases) {
+    let others: Vec<IpNet> = vec!["10.9.0.16/28".parse().unwrap(), "10.2.0.0/24".parse().unwrap()];
+    let mut wishes = leases.wishes();
+    loop {
+        let held = leases.held();
+        let taken: Vec<IpNet> = held.keys().copied().chain(others.clone()).collect();
+        let grant = |wish: &Wish| -> Result<Lease, String> {
+            let none = || "nothing is free".to_owned();
+            let theirs =
+                || "10.9.0.20 is in 10.9.0.16/28, which web-2 (10.1.1.51) has: give another --ip".to_owned();
+            Ok(match wish {
+                Wish::Prefix { pools, length, .. } => {
+                    let net = pools.iter().find_map(|pool| free::first_free(*pool, *length, &taken));
+                    Lease { net: net.ok_or_else(none)?, kind: Kind::Prefix }
+                }
+                Wish::Block { subnet, length, holds, .. } => {
+                    let net = match holds {
+                        Some(address) => {
+                            free::around(*address, *subnet, *length, &taken).ok_or_else(theirs)?
+                        }
+                        None => free::first_free(*subnet, *length, &taken).ok_or_else(none)?,
+                    };
+                    Lease { net, kind: Kind::Block }
+                }
+            })
+        };
+        let open = wishes.borrow_and_update().clone();
+        if let Some((ticket, wish)) = open.first_key_value() {
+            leases.answer(BTreeMap::from([(*ticket, grant(wish))])).await.unwrap();
+            continue;
+        }
+        if wishes.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
 /// A host with a running driver.
 pub(crate) struct Host {
     state: tempfile::TempDir,
     pub(crate) links: Arc<MemoryLinks>,
     pub(crate) fleet: Arc<Fleet>,
     pub(crate) settings: Settings,
+    pub(crate) times: ipam::Times,
+    /// What the store shows, and what this host's interfaces are.
+    views: watch::Sender<Arc<View>>,
+    local: watch::Sender<Local>,
     running: Option<(oneshot::Sender<()>, JoinHandle<std::io::Result<()>>)>,
+    tasks: Vec<JoinHandle<()>>,
 }
 
 /// An answer of the driver.
@@ -169,7 +230,11 @@ impl Host {
             links: Arc::default(),
             fleet: Arc::new(fleet),
             settings: Settings::new(defaults, Some("eth2".to_owned())),
+            times: ipam::Times::default(),
+            views: watch::Sender::default(),
+            local: watch::Sender::default(),
             running: None,
+            tasks: Vec::new(),
         };
         host.run();
         host
@@ -185,9 +250,25 @@ impl Host {
 
     /// Starts the daemon over what state there is.
     pub(crate) fn run(&mut self) {
+        let book = Book::open(self.state()).unwrap();
+        let leases = Leases::open(self.state().join("leases.json")).unwrap();
+        let start = standing::at_start(&self.settings.defaults, &leases.held(), &book.networks());
+        start.wishes.into_iter().for_each(|wish| leases.wish(wish));
+        let parts = ipam::Parts {
+            config: self.settings.defaults.clone(),
+            times: self.times,
+            leases: leases.clone(),
+            book: book.clone(),
+            views: self.views.subscribe(),
+            local: self.local.subscribe(),
+            board: Board::default(),
+        };
+        let ipam = Ipam::open(self.state().join(ipam::LEDGER), parts).unwrap();
+        self.tasks = vec![tokio::spawn(ipam.clone().run()), tokio::spawn(grant(leases))];
         let driver = Driver::new(
             self.settings.clone(),
-            Book::open(self.state()).unwrap(),
+            book,
+            ipam,
             self.links.clone(),
             self.fleet.clone(),
             Arc::new(Daemon),
@@ -209,6 +290,7 @@ impl Host {
             .unwrap()
             .unwrap();
         assert!(!self.socket().exists());
+        self.tasks.drain(..).for_each(|task| task.abort());
     }
 
     /// Stops the daemon and starts it over the same state.
@@ -246,11 +328,12 @@ impl Host {
         Answer { code, head: head.to_lowercase(), text: text.to_owned() }
     }
 
-    /// Returns the links and VLANs that are there, a line each.
+    /// Returns the links, VLANs and dummies that are there, a line each.
     pub(crate) fn shown_links(&self) -> Vec<String> {
         let links = self.links.links.lock().unwrap();
-        let vlans = self.links.vlans.lock().unwrap();
-        let vlans = vlans.iter().map(|name| format!("vlan {name}"));
-        links.values().map(|link| format!("link {link}")).chain(vlans).collect()
+        let made = self.links.made.lock().unwrap();
+        let made =
+            made.iter().map(|name| format!("{} {name}", if name.contains('.') { "vlan" } else { "dummy" }));
+        links.values().map(|link| format!("link {link}")).chain(made).collect()
     }
 }

@@ -3,7 +3,8 @@
 //! `steps/` holds what the versions of Docker send, and what they get: readable, and written anew by
 //! `IPVLAND_BLESS=1 cargo test --test protocol`. A step is
 //! ```text
-//! > METHOD           a request, with its body below it; or `! restart` of the daemon
+//! > METHOD           a request, with its body below it; or `! restart` of the daemon, `! pool NET` for a restart with
+//!                    `network.pool` in the config
 //! < CODE             the answer, with its body below it
 //! = link NAME on …   what is there afterwards in the host's namespace
 //! ```
@@ -36,6 +37,10 @@ async fn replay(name: &str) {
         } else if line == "! restart" {
             host.restart().await;
             seen += &format!("{line}\n{}", links(&host));
+        } else if let Some(pool) = line.strip_prefix("! pool ") {
+            host.settings.defaults.pool.push(pool.parse().unwrap());
+            host.restart().await;
+            seen += &format!("{line}\n");
         } else if let Some(method) = line.strip_prefix("> ") {
             let mut body = String::new();
             while let Some(more) =
@@ -89,6 +94,26 @@ async fn docker_28_on_internal() {
 #[tokio::test]
 async fn docker_29_on_l3_and_l2_without_gateway() {
     replay("docker-29").await;
+}
+
+#[tokio::test]
+async fn addresses_with_docker_20_10_on_l2() {
+    replay("ipam-docker-20.10-l2").await;
+}
+
+#[tokio::test]
+async fn addresses_with_docker_26_1_on_l3_without_a_subnet() {
+    replay("ipam-docker-26.1-l3").await;
+}
+
+#[tokio::test]
+async fn addresses_with_docker_28_on_two_families() {
+    replay("ipam-docker-28-dual").await;
+}
+
+#[tokio::test]
+async fn addresses_that_are_refused() {
+    replay("ipam-docker-29-refusals").await;
 }
 
 #[tokio::test]

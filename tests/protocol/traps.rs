@@ -56,7 +56,7 @@ async fn host_with_l3() -> Host {
 async fn the_answer_has_dockers_media_type() {
     let host = Host::start().await;
     let answer = host.call("Plugin.Activate", "").await;
-    assert_eq!(answer.json(), json!({"Implements": ["NetworkDriver"]}));
+    assert_eq!(answer.json(), json!({"Implements": ["NetworkDriver", "IpamDriver"]}));
     assert!(
         answer.head.contains("content-type: application/vnd.docker.plugins.v1.2+json"),
         "{}",
@@ -86,6 +86,106 @@ async fn a_container_on_two_routed_networks_has_one_default_route() {
     ok(&host, "Leave", on(NETWORK, only(ENDPOINT))).await;
     ok(&host, "DeleteEndpoint", on(NETWORK, only(ENDPOINT))).await;
     assert_eq!(routes(ok(&host, "Join", on(SECOND, only(OTHER))).await), 1);
+}
+
+#[tokio::test]
+async fn after_a_start_of_docker_a_restored_container_gets_names_that_it_does_not_have() {
+    const SECOND: &str = "bbbb000000000000000000000000000000000000000000000000000000000002";
+    const LATER: [&str; 3] = [
+        "ffff000000000000000000000000000000000000000000000000000000000002",
+        "ffff000000000000000000000000000000000000000000000000000000000003",
+        "ffff000000000000000000000000000000000000000000000000000000000004",
+    ];
+    let mut host = host_with_l3().await;
+    ok(&host, "CreateNetwork", network(SECOND, "10.1.49.0/24", json!({"mode": "l3"}))).await;
+    let on = |network: &str, sandbox: &str, mut body: Value| {
+        body["NetworkID"] = json!(network);
+        body["SandboxKey"] = json!(sandbox);
+        body
+    };
+    let (one, other) = ("/var/run/docker/netns/0123456789ab", "/var/run/docker/netns/ab0123456789");
+    let prefix = |joined: Value| joined["InterfaceName"]["DstPrefix"].as_str().unwrap().to_owned();
+    ok(&host, "CreateEndpoint", endpoint(ENDPOINT, "10.1.48.2/24")).await;
+    assert_eq!(prefix(ok(&host, "Join", on(NETWORK, one, only(ENDPOINT))).await), "eth");
+    for (number, later) in LATER.iter().enumerate() {
+        let address = format!("10.1.49.{}/24", number + 2);
+        ok(&host, "CreateEndpoint", on(SECOND, "", endpoint(later, &address))).await;
+    }
+    for (start, later) in LATER.iter().take(2).enumerate() {
+        host.call("Plugin.Activate", "").await;
+        // The daemon's own restarts change nothing.
+        host.restart().await;
+        let wanted = format!("eth{}", start + 1);
+        for _ in 0..2 {
+            assert_eq!(prefix(ok(&host, "Join", on(SECOND, one, only(later))).await), wanted);
+        }
+    }
+    let elsewhere = on(SECOND, other, only(LATER[2]));
+    assert_eq!(prefix(ok(&host, "Join", elsewhere).await), "eth", "another container");
+}
+
+#[tokio::test]
+async fn a_name_that_ends_in_0_is_had_where_docker_numbers_all() {
+    for (wished, prefix) in
+        [("lan0", "lan"), ("eth0", "eth"), ("eth10", "eth"), ("0", "eth"), ("lan1", "eth"), ("a-b0", "a-b")]
+    {
+        let host = host_with_l3().await;
+        let mut asked = endpoint(ENDPOINT, "10.1.48.2/24");
+        asked["Options"] = json!({"com.docker.network.endpoint.ifname": wished});
+        ok(&host, "CreateEndpoint", asked).await;
+        let joined = ok(&host, "Join", only(ENDPOINT)).await;
+        assert_eq!(joined["InterfaceName"]["DstPrefix"], prefix, "{wished}");
+        assert_eq!(joined["InterfaceName"]["DstName"], wished, "for Docker 28 and later");
+    }
+}
+
+#[tokio::test]
+async fn where_a_restored_container_has_a_gateway_docker_counts_on() {
+    const SECOND: &str = "bbbb000000000000000000000000000000000000000000000000000000000002";
+    const OTHER: &str = "ffff000000000000000000000000000000000000000000000000000000000002";
+    let host = Host::start().await;
+    for (id, number) in [(NETWORK, 48), (SECOND, 49)] {
+        let mut asked = network(id, &format!("10.1.{number}.0/24"), json!({"mode": "l2"}));
+        asked["IPv4Data"][0]["Gateway"] = json!(format!("10.1.{number}.1/24"));
+        ok(&host, "CreateNetwork", asked).await;
+    }
+    let on = |network: &str, mut body: Value| {
+        body["NetworkID"] = json!(network);
+        body["SandboxKey"] = json!("/var/run/docker/netns/0123456789ab");
+        body
+    };
+    ok(&host, "CreateEndpoint", endpoint(ENDPOINT, "10.1.48.2/24")).await;
+    ok(&host, "CreateEndpoint", on(SECOND, endpoint(OTHER, "10.1.49.2/24"))).await;
+    ok(&host, "Join", on(NETWORK, only(ENDPOINT))).await;
+    host.call("Plugin.Activate", "").await;
+    let joined = ok(&host, "Join", on(SECOND, only(OTHER))).await;
+    assert_eq!(joined["InterfaceName"]["DstPrefix"], "eth");
+}
+
+#[tokio::test]
+async fn an_interface_that_docker_left_in_a_container_goes_with_its_endpoint() {
+    let host = host_with_l3().await;
+    ok(&host, "CreateEndpoint", endpoint(ENDPOINT, "10.1.48.2/24")).await;
+    let mut join = only(ENDPOINT);
+    join["SandboxKey"] = json!("/var/run/docker/netns/0123456789ab");
+    ok(&host, "Join", join).await;
+    let left = "/var/run/docker/netns/0123456789ab".into();
+    host.links.inside.lock().unwrap().insert(ENDPOINT.to_owned(), left);
+    ok(&host, "Leave", only(ENDPOINT)).await;
+    assert_eq!(host.links.inside.lock().unwrap().len(), 1, "Docker may yet take it out by itself");
+    ok(&host, "DeleteEndpoint", only(ENDPOINT)).await;
+    assert!(host.links.inside.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn an_internal_network_without_a_parent_sits_on_a_dummy_of_its_own() {
+    let host = Host::start().await;
+    let mut asked = network(NETWORK, "10.1.48.0/24", json!({}));
+    asked["Options"]["com.docker.network.internal"] = json!(true);
+    ok(&host, "CreateNetwork", asked).await;
+    assert_eq!(host.shown_links(), ["dummy di-aaaa00000000"]);
+    ok(&host, "DeleteNetwork", json!({"NetworkID": NETWORK})).await;
+    assert!(host.shown_links().is_empty());
 }
 
 #[tokio::test]

@@ -43,6 +43,10 @@ fn every_link_leads_somewhere() {
             assert!(is_there(link), "{name} links to {link}, which is not there");
         }
     }
+    let page = Page::read("docs/parity.md");
+    for link in page.links() {
+        assert!(link.strip_prefix("../").is_some_and(is_there), "docs/parity.md links to {link}");
+    }
 }
 
 #[test]
@@ -191,6 +195,6 @@ async fn every_option_of_docker_network_create_is_read() {
             rows += 1;
         }
     }
-    assert_eq!(rows, 6);
+    assert_eq!(rows, 7);
     assert!(refusal("colour", "blue").await.starts_with("unknown option"));
 }

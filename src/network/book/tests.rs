@@ -23,13 +23,7 @@ fn network(id: &str) -> Network {
 }
 
 fn endpoint() -> Endpoint {
-    Endpoint {
-        addresses: vec!["10.1.48.2/24".parse().unwrap()],
-        ifname: Some("blue0".to_owned()),
-        sandbox: None,
-        routes: Vec::new(),
-        ports: Vec::new(),
-    }
+    Endpoint::new(vec!["10.1.48.2/24".parse().unwrap()], Some("blue0".to_owned()))
 }
 
 #[tokio::test]
@@ -134,4 +128,18 @@ async fn an_endpoint_that_a_power_cut_damaged_is_dropped_alone() {
     fs::write(book.dir().join("aa/e1.json"), b"").unwrap();
     let again = Book::open(state.path().to_owned()).unwrap();
     assert_eq!(again.networks()["aa"].endpoints.keys().collect::<Vec<_>>(), ["e2"]);
+}
+
+#[tokio::test]
+async fn endpoints_in_containers_are_marked_as_restored_on_disk_too() {
+    let state = tempfile::tempdir().unwrap();
+    let book = Book::open(state.path().to_owned()).unwrap();
+    book.insert(network("aa")).await.unwrap();
+    book.insert_endpoint("aa", "e1", endpoint()).await.unwrap();
+    let joined = Endpoint { sandbox: Some("/var/run/docker/netns/5e1f".to_owned()), ..endpoint() };
+    book.insert_endpoint("aa", "e2", joined).await.unwrap();
+    book.mark_restored("aa").await.unwrap();
+    book.mark_restored("bb").await.unwrap();
+    let again = Book::open(state.path().to_owned()).unwrap().networks();
+    assert_eq!(again["aa"].endpoints.values().map(|e| e.restored).collect::<Vec<_>>(), [false, true]);
 }

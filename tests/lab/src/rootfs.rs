@@ -22,6 +22,8 @@ const EVERYWHERE: &[&str] = &[
     "busybox-static",
     "ca-certificates",
     "curl",
+    "dnsmasq-base",
+    "docker-compose",
     "docker.io",
     "etcd-client",
     "etcd-server",

@@ -1,6 +1,7 @@
 //! What the lab tries: one file a subject, one function a scenario.
 
 mod change;
+mod compose;
 mod crash;
 mod docker_run;
 mod etcd;
@@ -9,6 +10,7 @@ mod flap;
 mod ground;
 mod host_access;
 mod hostile;
+mod ipam;
 mod kernel;
 mod modes;
 mod multihost;
@@ -16,9 +18,11 @@ mod names;
 mod neighbours;
 mod outage;
 mod parents;
+mod parity;
 mod pools;
 mod ports;
 mod quickstart;
+mod restarts;
 mod secrets;
 mod shell;
 mod swap;
@@ -101,6 +105,15 @@ pub(crate) const ALL: &[Scenario] = &[
         run: host_access::run,
     },
     Scenario {
+        name: "parity",
+        about: "docs/parity.md, row by row, with Docker's own ipvlan driver and with ours",
+        roots: BOTH,
+        needs: Needs::Ipvlan,
+        programs: &[],
+        limit: Duration::from_secs(1800),
+        run: parity::run,
+    },
+    Scenario {
         name: "quickstart",
         about: "the demo, a third host with a YAML file, and everything removed again",
         roots: BOTH,
@@ -110,6 +123,15 @@ pub(crate) const ALL: &[Scenario] = &[
         run: quickstart::run,
     },
     Scenario {
+        name: "ipam",
+        about: "addresses by ipvland itself: a prefix or blocks for each host, --ip, restarts, none twice",
+        roots: BOTH,
+        needs: Needs::Ipvlan,
+        programs: &[],
+        limit: Duration::from_secs(480),
+        run: ipam::run,
+    },
+    Scenario {
         name: "crash",
         about: "kill -9 of the daemon and restarts of Docker: no lost ping, nothing left behind",
         roots: BOTH,
@@ -117,6 +139,24 @@ pub(crate) const ALL: &[Scenario] = &[
         programs: &[],
         limit: Duration::from_secs(420),
         run: crash::run,
+    },
+    Scenario {
+        name: "restarts",
+        about: "Docker restarts 20 times with live-restore: no lost ping; connect and disconnect work afterwards",
+        roots: BOTH,
+        needs: Needs::Ipvlan,
+        programs: &[],
+        limit: Duration::from_secs(900),
+        run: restarts::run,
+    },
+    Scenario {
+        name: "compose",
+        about: "a project of docker-compose on each of two hosts: names, addresses across, nothing left after down",
+        roots: BOTH,
+        needs: Needs::Ipvlan,
+        programs: &[],
+        limit: Duration::from_secs(600),
+        run: compose::run,
     },
     Scenario {
         name: "outage",
