@@ -7,7 +7,7 @@
     reason = "helpers of tests end a test with them"
 )]
 
-use std::{fs, os::unix::fs::PermissionsExt, path::Path, sync::Arc};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, sync::Arc, time::Duration};
 
 use ipvland::{
     config::{Config, Loaded, Override, Sources, load},
@@ -175,7 +175,7 @@ fn unknown_keys_name_the_place_and_the_known_ones() {
     let memory = toml("[store]\nkind = \"memory\"\n[store.away]\nx = 1\n").error();
     assert_eq!(memory, "ipvland.toml: unknown key store.away.x (known: endpoints, port, token)");
     for (text, sentence) in [
-        ("x = 1", "unknown key x (known: host, network, store, daemon, log)"),
+        ("x = 1", "unknown key x (known: host, network, names, store, daemon, log)"),
         ("[host]\nx = 1", "unknown key host.x (known: interface, address, name)"),
         (
             "[network]\nx = 1",
@@ -185,6 +185,7 @@ fn unknown_keys_name_the_place_and_the_known_ones() {
             "[store.etcdd]\nx = 1",
             "unknown key store.etcdd (known: kind, away, etcd, filesystem, git, memory)",
         ),
+        ("[names]\nx = 1", "unknown key names.x (known: enabled, listen, upstream, docker, interval)"),
         ("[daemon]\nx = 1", "unknown key daemon.x (known: state_dir, socket)"),
         ("[log]\nx = 1", "unknown key log.x (known: level, format)"),
     ] {
@@ -194,6 +195,7 @@ fn unknown_keys_name_the_place_and_the_known_ones() {
 
 #[test]
 fn wrong_values_say_what_to_write() {
+    let servers = "an address such as \"10.1.1.1\" or \"127.0.0.5:53\", or a list of them";
     let subnet = "network.subnet must be a subnet such as \"10.1.48.0/24\", or a list of them, not";
     let cut = "which would cut hosts off: name this host's own subnet";
     for (text, sentence) in [
@@ -221,6 +223,13 @@ fn wrong_values_say_what_to_write() {
         ("network.block_length6 = \"112\"", "network.block_length6 must be a whole number of bits from 64 to 128, not \"112\"".into()),
         ("network.pool = \"10.1.0.0/25\"", "network.pool holds 10.1.0.0/25, which is smaller than one prefix of length 24: name a larger pool, or raise network.prefix_length".into()),
         ("network.reserved = [\"10.1.1.1/24\"]", "network.reserved \"10.1.1.1/24\" has host bits: write \"10.1.1.0/24\", or the address alone".into()),
+        ("names.enabled = \"yes\"", "names.enabled must be true or false, not \"yes\"".into()),
+        ("names.listen = \"0.0.0.0\"", format!("names.listen must be {servers}, not \"0.0.0.0\"")),
+        ("names.listen = \"10.1.1.1:0\"", format!("names.listen must be {servers}, not \"10.1.1.1:0\"")),
+        ("names.upstream = [\"dns.example\"]", format!("names.upstream must be {servers}, not \"dns.example\"")),
+        ("names.upstream = [1]", format!("names.upstream must be {servers}, not a list")),
+        ("names.interval = \"0s\"", "names.interval must be a duration from 1s to 1h, such as \"10s\", not \"0s\"".into()),
+        ("names.interval = 10", "names.interval must be a duration from 1s to 1h, such as \"10s\", in quotes, not 10".into()),
         ("network.reserved = \"x\"", "network.reserved must be an address such as \"10.1.1.1\", a subnet, or a list of them, not \"x\"".into()),
         ("host.interface = \"10.1.1.0/33\"", "host.interface must be the name of an interface such as \"eth2\", a pattern such as \"en*\", or the subnet of its address, not \"10.1.1.0/33\"".into()),
         ("store.kind = \"consul\"", "store.kind \"consul\" is no kind of store (known: away, etcd, filesystem, git, memory)".into()),
@@ -448,7 +457,7 @@ fn the_unit_says_what_the_daemon_relies_on() {
         "StateDirectory=ipvland",
         "StateDirectoryMode=0700",
         "RuntimeDirectoryPreserve=yes",
-        "CapabilityBoundingSet=CAP_NET_ADMIN",
+        "CapabilityBoundingSet=CAP_NET_ADMIN CAP_NET_BIND_SERVICE",
         "NoNewPrivileges=yes",
         "ProtectSystem=strict",
         "ReadWritePaths=-/proc/sys/net/ipv6/conf",
@@ -462,4 +471,17 @@ fn the_unit_says_what_the_daemon_relies_on() {
             "{line}"
         );
     }
+}
+
+#[test]
+fn names_are_off_and_their_servers_get_dns_port() {
+    let names = toml("").load().config.names;
+    assert!(!names.enabled && names.listen.is_empty() && names.upstream.is_empty());
+    assert_eq!((names.docker.to_str(), names.interval), (Some("/run/docker.sock"), Duration::from_secs(10)));
+    let text =
+        "[names]\nenabled = true\nlisten = [\"10.1.1.48\", \"::1\", \"127.0.0.5:5353\"]\ninterval = \"2m\"";
+    let names = toml(text).load().config.names;
+    let listen: Vec<_> = names.listen.iter().map(ToString::to_string).collect();
+    assert_eq!(listen, ["10.1.1.48:53", "[::1]:53", "127.0.0.5:5353"]);
+    assert!(names.enabled && names.interval == Duration::from_secs(120));
 }

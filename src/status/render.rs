@@ -131,14 +131,6 @@ fn host_access(status: &Status) -> Rows {
     rows.collect()
 }
 
-fn addresses(status: &Status) -> Rows {
-    let rows = status.addresses.iter().map(|addresses| {
-        let size = if addresses.size == u64::MAX { "2^64".to_owned() } else { addresses.size.to_string() };
-        vec![addresses.net.to_string(), addresses.kind.clone(), addresses.used.to_string(), size]
-    });
-    rows.collect()
-}
-
 fn names(status: &Status) -> Rows {
     let names = &status.names;
     if !names.enabled {
@@ -155,6 +147,14 @@ fn names(status: &Status) -> Rows {
         names.refused.iter().map(|refused| pair("refused", &format!("{}: {}", refused.file, refused.reason))),
     );
     rows
+}
+
+fn addresses(status: &Status) -> Rows {
+    let rows = status.addresses.iter().map(|addresses| {
+        let size = if addresses.size == u64::MAX { "2^64".to_owned() } else { addresses.size.to_string() };
+        vec![addresses.net.to_string(), addresses.kind.clone(), addresses.used.to_string(), size]
+    });
+    rows.collect()
 }
 
 fn pair(name: &str, value: &str) -> Vec<String> {

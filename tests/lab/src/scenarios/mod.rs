@@ -254,7 +254,7 @@ pub(crate) const ALL: &[Scenario] = &[
         roots: BOTH,
         needs: Needs::Ipvlan,
         programs: &[],
-        limit: Duration::from_secs(600),
+        limit: Duration::from_secs(900),
         run: names::run,
     },
     Scenario {

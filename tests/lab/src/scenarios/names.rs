@@ -45,7 +45,8 @@ pub(super) fn run(lab: &mut Lab) -> Outcome {
     other_names(up)?;
     for host in [h1, h2] {
         host.run(&format!(
-            "docker network create -d ipvland --subnet {} -o parent={CARD} -o ipvlan_mode=l3 net1",
+            "docker network create -d ipvland --subnet {} -o parent={CARD} -o ipvlan_mode=l3 -o \
+             ipvland.host_access=true net1",
             host.prefix()
         ))?;
     }
@@ -65,8 +66,9 @@ pub(super) fn run(lab: &mut Lab) -> Outcome {
     h1.start("taker", &format!("busybox httpd -f -p {SERVER}:53"))?;
     for host in [h1, h2] {
         host.stop_ipvland()?;
+        let listen = format!("[\"{SERVER}\", \"{}\"]", host.address());
         let config = format!(
-            "[names]\nenabled = true\nlisten = \"{SERVER}\"\nupstream = \"{}\"\ninterval = \"{INTERVAL}s\"\n",
+            "[names]\nenabled = true\nlisten = {listen}\nupstream = \"{}\"\ninterval = \"{INTERVAL}s\"\n",
             up.address()
         );
         host.configures("ipvland.toml", &config)?;
@@ -97,6 +99,16 @@ pub(super) fn run(lab: &mut Lab) -> Outcome {
     let said = looks_up(h1, "nobody.example")?;
     if !said.contains("SERVFAIL") {
         return Err(Failure::new("a name that nobody knows is not as its server says").showing(said));
+    }
+
+    lab.step(
+        "a container that is told its host's address as its DNS server asks from inside, by host access",
+    );
+    h1.container("via", &format!("--net net1 --dns {}", h1.address()))?;
+    h1.container_pings("via", "db.net1")?;
+    let said = h1.show("docker exec via nslookup www.example; true")?;
+    if !said.contains("10.1.1.200") {
+        return Err(Failure::new("a name of others is not found by way of the host's address").showing(said));
     }
 
     lab.step("a name follows its container to another address, and goes with it");
@@ -161,7 +173,10 @@ pub(super) fn run(lab: &mut Lab) -> Outcome {
     fleet.server.operator("a broken file", "echo '<<<' >endpoints/10.1.1.66.names.json")?;
     loses(h1, "evil.net1", "10.9.9.9")?;
     h1.ipvland_well()?;
-    h1.show(&format!("ipvland store show --repo {}", fleet.server.url()))?;
+    let said = h1.show(&format!("ipvland store show --repo {}", fleet.server.url()))?;
+    if !said.contains("names (3)") || !said.contains("10.1.1.66.names.json  10.1.1.66  -") {
+        return Err(Failure::new("the store's names are not shown").showing(said));
+    }
     fleet.server.operator("gone", "git rm -q endpoints/10.1.1.66.names.json")?;
 
     lab.step("names go with the host that leaves, and where they are switched off");
