@@ -100,9 +100,11 @@ async fn other_names() -> SocketAddr {
         let mut buffer = [0; 2048];
         loop {
             let (length, from) = udp.recv_from(&mut buffer).await.unwrap();
-            // A forged answer before the right one: another id.
+            // A forged answer before the right one: another id, and another address.
             let mut forged = reply(&buffer[..length], 512);
             forged[0] ^= 0xff;
+            let last = forged.len() - 1;
+            forged[last] ^= 0xff;
             udp.send_to(&forged, from).await.unwrap();
             udp.send_to(&reply(&buffer[..length], 512), from).await.unwrap();
         }
