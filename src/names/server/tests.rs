@@ -99,9 +99,11 @@ async fn other_names() -> SocketAddr {
         let mut buffer = [0; 2048];
         loop {
             let (length, from) = udp.recv_from(&mut buffer).await.unwrap();
-            // A forged answer before the right one: another id.
+            // A forged answer before the right one: another id, and another address.
             let mut forged = reply(&buffer[..length], 512);
             forged[0] ^= 0xff;
+            let last = forged.len() - 1;
+            forged[last] ^= 0xff;
             udp.send_to(&forged, from).await.unwrap();
             udp.send_to(&reply(&buffer[..length], 512), from).await.unwrap();
         }
@@ -201,12 +203,11 @@ async fn more_addresses_than_fit_are_cut_with_a_mark_and_whole_by_tcp() {
         builder.additional()
     });
     let builder = builder.as_mut().unwrap();
-    builder
-        .opt(|opt| {
-            opt.set_udp_payload_size(4096);
-            Ok(())
-        })
-        .unwrap();
+    let large = builder.opt(|opt| {
+        opt.set_udp_payload_size(4096);
+        Ok(())
+    });
+    large.unwrap();
     let answer = ask_as("127.0.0.1", server, builder.as_slice()).await.unwrap();
     assert!(answer.header().tc() && answer.as_slice().len() <= 1232 && answer.as_slice().len() > 512);
 }
