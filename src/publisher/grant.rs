@@ -133,20 +133,16 @@ impl Space<'_> {
         reserved: &[IpNet],
     ) -> Answer {
         let own = claims.blocks.iter().copied();
-        let mut taken: Vec<IpNet> = self.taken.iter().map(|(net, ..)| *net).chain(own).collect();
+        let taken: Vec<IpNet> = self.taken.iter().map(|(net, ..)| *net).chain(own).collect();
         let lease = |net: IpNet| Lease { net: net.trunc(), kind: Kind::Block };
         if let Some(address) = holds {
             return around(address, subnet, length, &taken).map(lease).ok_or_else(|| self.owner_of(address));
         }
         let unfit: Vec<IpNet> = reserved.iter().chain(&self.hosts).copied().collect();
-        taken.extend(unfit.iter().filter(|net| net.prefix_len() <= length));
-        loop {
-            match first_free(subnet, length, &taken) {
-                Some(net) if is_left_of(net, &unfit) => return Ok(lease(net)),
-                Some(net) => taken.push(net),
-                None => return Err(self.full(subnet, length)),
-            }
-        }
+        // Single addresses may lie about; where no whole block is free, a smaller one is better than none.
+        let lengths = length.max(subnet.prefix_len())..=subnet.max_prefix_len();
+        let free = lengths.into_iter().find_map(|length| fitting(subnet, length, &taken, &unfit));
+        free.map(lease).ok_or_else(|| self.full(subnet))
     }
 
     fn owner_of(&self, address: IpAddr) -> String {
@@ -159,13 +155,25 @@ impl Space<'_> {
         }
     }
 
-    fn full(&self, subnet: IpNet, length: u8) -> String {
+    fn full(&self, subnet: IpNet) -> String {
         let mut hosts: Vec<_> = self.taken.iter().filter(|(net, ..)| touch(net, &subnet)).collect();
         hosts.dedup_by_key(|(_, key, _)| *key);
         format!(
-            "no block of length {length} is free in {subnet}, which {} other hosts lease from: make network.block_length \
-             larger or the subnet wider, or take hosts that are gone out of the store",
+            "no address of {subnet} is free, which {} other hosts lease from: make network.block_length larger or the \
+             subnet wider, or take hosts that are gone out of the store",
             hosts.len()
         )
+    }
+}
+
+/// Returns the lowest free block of a length that leaves an address to give.
+fn fitting(subnet: IpNet, length: u8, taken: &[IpNet], unfit: &[IpNet]) -> Option<IpNet> {
+    let mut taken = taken.to_vec();
+    taken.extend(unfit.iter().filter(|net| net.prefix_len() <= length));
+    loop {
+        match first_free(subnet, length, &taken)? {
+            net if is_left_of(net, unfit) => return Some(net),
+            net => taken.push(net),
+        }
     }
 }

@@ -170,6 +170,24 @@ async fn blocks_of_a_shared_subnet_touch_neither_each_other_nor_what_is_reserved
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn where_no_whole_block_is_free_a_smaller_one_is_leased() {
+    let store = MemoryStore::new();
+    let (one, two) = (tenant(&store, 1), tenant(&store, 2));
+    let wish = |holds: Option<&str>, length| Wish::Block {
+        subnet: net("10.9.0.0/29"),
+        length,
+        holds: holds.map(|address| address.parse().unwrap()),
+        reserved: vec![net("10.9.0.0/32"), net("10.9.0.7/32")],
+    };
+    assert_eq!(one.leases.lease(wish(Some("10.9.0.3"), 32), LONG).await.unwrap(), net("10.9.0.3/32"));
+    assert_eq!(two.leases.lease(wish(None, 29), LONG).await.unwrap(), net("10.9.0.4/30"));
+    assert_eq!(two.leases.lease(wish(None, 29), LONG).await.unwrap(), net("10.9.0.0/31"));
+    assert_eq!(two.leases.lease(wish(None, 29), LONG).await.unwrap(), net("10.9.0.2/32"));
+    let error = two.leases.lease(wish(None, 29), LONG).await.unwrap_err();
+    assert!(error.starts_with("no address of 10.9.0.0/29 is free"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_prefix_that_an_operator_entered_for_a_new_host_is_the_one_it_leases() {
     let store = MemoryStore::new();
     let base = store.snapshot().await.unwrap().revision;
