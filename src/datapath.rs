@@ -2,7 +2,7 @@
 //!
 //! Whatever is made here carries an alias that starts with [`ALIAS_PREFIX`]: `ipvland:ENDPOINT` on a container's link,
 //! [`PARENT_ALIAS`] on a VLAN or dummy parent. Nothing without it is ever removed. The device by which the host itself
-//! reaches containers is [`host_access`](crate::host_access)'s to make and remove, and goes with a parent of ours.
+//! reaches containers is [`host_access`]'s to make and remove, and goes with a parent of ours.
 
 use std::{collections::BTreeSet, path::Path, sync::Arc};
 

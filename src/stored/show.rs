@@ -9,6 +9,7 @@ use super::{Opened, Trouble};
 use crate::{
     fleet::{self, parse_all},
     names, policy,
+    publisher::list,
     record::{NamesRecord, Record},
     status::{clean, table},
 };
@@ -31,6 +32,8 @@ struct Line {
     name: Option<String>,
     next_hops: Vec<String>,
     prefixes: Vec<String>,
+    /// The blocks that it leases of subnets shared with others.
+    blocks: Vec<String>,
     /// Why hosts refuse the record, or prefixes of it.
     refused: Vec<String>,
 }
@@ -68,6 +71,7 @@ impl Listing {
                 prefixes: record.map_or_else(Vec::new, |record| {
                     record.prefixes().map(|(_, net)| net.to_string()).collect()
                 }),
+                blocks: record.map_or_else(Vec::new, |record| texts(&record.blocks)),
                 refused: refused
                     .map(|refused| match refused.prefix {
                         Some(prefix) => format!("{prefix}: {}", refused.reason),
@@ -114,13 +118,14 @@ impl Listing {
                 line.name.clone().unwrap_or_else(|| "-".to_owned()),
                 or_dash(line.next_hops.join(",")),
                 or_dash(line.prefixes.join(",")),
+                if line.blocks.is_empty() { "-".to_owned() } else { list(&line.blocks) },
                 if refused.is_empty() { String::new() } else { format!("refused: {refused}") },
             ]
         });
         table(
             &mut text,
             "records",
-            &["FILE", "HOST", "NAME", "NEXT HOPS", "PREFIXES", "JUDGEMENT"],
+            &["FILE", "HOST", "NAME", "NEXT HOPS", "PREFIXES", "BLOCKS", "JUDGEMENT"],
             rows.collect(),
         );
         if !self.names.is_empty() {

@@ -17,7 +17,7 @@ async fn a_listing_judges_and_a_difference_shows_lines() {
     let line = |file: &str| {
         text.lines().find(|line| line.contains(file)).unwrap_or_else(|| panic!("{file}: {text}"))
     };
-    assert!(line("10.1.1.48.json").ends_with("10.1.1.48  n     10.1.1.48  10.1.48.0/24"), "{text}");
+    assert!(line("10.1.1.48.json").ends_with("10.1.1.48  n     10.1.1.48  10.1.48.0/24  -"), "{text}");
     assert!(
         line("10.1.1.51.json").contains("refused: 10.1.48.0/25: it overlaps 10.1.48.0/24 of 10.1.1.48.json"),
         "{text}"
