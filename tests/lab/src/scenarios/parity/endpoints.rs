@@ -126,7 +126,7 @@ fn published_ports(ground: &Ground, driver: Driver) -> Outcome {
         return Err(Failure::new("something listens on the published port"));
     }
     if driver == Driver::Ours {
-        contains(&ground.log("ipvland"), "published ports have no effect on network ")?;
+        contains(&ground.log("ipvland"), "the published ports 8080:80/tcp have no effect")?;
     }
     Ok(())
 }
