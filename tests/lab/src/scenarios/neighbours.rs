@@ -105,7 +105,7 @@ fn foreign(host: &Host, prefix: &str) -> Outcome<bool> {
 /// What the operator made, as the kernel tells it; but for its check of a new IPv6 address, which ends by itself.
 fn theirs(host: &Host) -> Outcome<String> {
     host.look(&format!(
-        "ip -d link show own0 | sed 's/state [A-Z]*//'; ip addr show own0 | grep inet | sed 's/ tentative//'; ip -d link show {CARD}.77; ip addr show {CARD}.77 | grep 'inet '; \
+        "ip -d link show own0 | sed 's/state [A-Z]*//'; ip addr show own0 | grep inet | sed 's/ tentative//'; ip -d link show {CARD}.77 | sed 's/state [A-Z]*//'; ip addr show {CARD}.77 | grep 'inet '; \
          ip route show 192.0.2.0/24; ip route show 10.1.51.0/24; ip route show 198.51.100.0/24; ip route show 203.0.113.0/24; \
          ip -6 route show 2001:db8:ffff::/48"
     ))
