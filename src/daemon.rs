@@ -62,8 +62,8 @@ pub(crate) async fn run(config: Config, registry: Registry) -> Result<(), String
     let own = !config.network.subnet.is_empty() || !config.network.pool.is_empty();
     if config.network.mode == Mode::L2 && own {
         tracing::warn!(
-            "network.subnet or a prefix of network.pool is told to the other hosts, but networks are in mode l2 unless they say otherwise, and the \
-             containers of those can't be routed to; set network.mode to l3, or give networks `-o ipvlan_mode=l3`"
+            "network.subnet or a prefix of network.pool is told to the other hosts, but networks are in mode l2 unless they \
+             say otherwise, and the containers of those can't be routed to; set network.mode to l3, or give networks `-o ipvlan_mode=l3`"
         );
     }
     let mut parts: JoinSet<&'static str> = JoinSet::new();
@@ -97,8 +97,10 @@ pub(crate) async fn run(config: Config, registry: Registry) -> Result<(), String
     let fleet = Fleet::new(place.clone(), instance.dir().join("snapshot.json"), own.clone(), board.clone());
     let (views, names_views) = (fleet.subscribe(), fleet.subscribe_names());
     let events = follow(Arc::clone(&store), nudge.clone());
+    let (end_fleet, fleet_ends) = tokio::sync::oneshot::channel::<()>();
     parts.spawn(async move {
-        fleet.run(events).await;
+        // Dropped without a word where the daemon ends by an error: the same then.
+        fleet.run_until(events, async { _ = fleet_ends.await }).await;
         "the follower of the store"
     });
 
@@ -241,6 +243,9 @@ pub(crate) async fn run(config: Config, registry: Registry) -> Result<(), String
     // Gone where the server has ended by itself.
     let _ = say_stop.send(());
     let _ = tokio::time::timeout(Duration::from_millis(700), server).await;
+    // What was learned last goes to the disk, lest the next start takes it for lost.
+    let _ = end_fleet.send(());
+    let _ = tokio::time::timeout(Duration::from_millis(700), parts.join_next()).await;
     ended
 }
 

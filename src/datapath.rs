@@ -10,6 +10,7 @@ use crate::{
     host_access,
     kernel::{ALIAS_PREFIX, Kernel, KernelError, Link, LinkIndex, LinkKind, Mode, NewLink},
     network::Network,
+    parent::{MAX_NAME, Parent as Meant},
 };
 
 /// The alias of a parent interface that we made.
@@ -24,9 +25,6 @@ const DUMMY_PREFIX: &str = "di-";
 
 /// How many digits of the endpoint id are in a link's name: with the prefix, the 15 bytes that Linux allows.
 const LINK_DIGITS: usize = 11;
-
-/// The longest name of an interface in bytes (`IFNAMSIZ` of `linux/if.h`, less the zero at the end).
-const MAX_NAME: usize = 15;
 
 /// Why a link or a parent can't be had: one lower-case sentence that says what to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -93,8 +91,8 @@ impl Datapath {
     /// # Errors
     /// When nothing on this host is meant, or more than one interface is.
     pub async fn find_parent(&self, parent: &str) -> Result<String> {
-        let parent: crate::parent::Parent = parent.parse().map_err(Error::Refused)?;
-        if let crate::parent::Parent::Name(name) = parent {
+        let parent: Meant = parent.parse().map_err(Error::Refused)?;
+        if let Meant::Name(name) = parent {
             return Ok(name);
         }
         let (links, addresses) = (self.kernel.links().await?, self.kernel.addresses().await?);
@@ -233,7 +231,7 @@ impl Datapath {
         let mut links = self.kernel.links().await?;
         if network.made_parent && !links.iter().any(|link| link.name == network.parent) {
             // The machine was started anew: Docker restores the network, and the VLAN or dummy below it is ours to restore.
-            if !network.parent.contains('.') {
+            if network.parent == dummy_name(&network.id) {
                 self.prepare_dummy(&network.parent, network.mtu).await?;
             }
             self.prepare_parent(&network.parent, network.mode, network.mtu, []).await?;

@@ -139,7 +139,17 @@ impl Fleet {
 
     /// Follows the events of a store. It returns when they end, which those of
     /// [`follow`](ipvland_store::follow::follow) never do.
-    pub async fn run(mut self, mut events: BoxStream<'static, ipvland_store::Result<Event>>) {
+    pub async fn run(self, events: BoxStream<'static, ipvland_store::Result<Event>>) {
+        self.run_until(events, std::future::pending()).await;
+    }
+
+    /// As [`Fleet::run`], until `stop` is there: what was learned last is on the disk then.
+    pub async fn run_until(
+        mut self,
+        mut events: BoxStream<'static, ipvland_store::Result<Event>>,
+        stop: impl Future<Output = ()>,
+    ) {
+        let mut stop = std::pin::pin!(stop);
         let mut write_at: Option<Instant> = None;
         loop {
             let due = [write_at, self.hold.ends()].into_iter().flatten().min();
@@ -152,6 +162,12 @@ impl Fleet {
                     }
                     None => return,
                 },
+                () = &mut stop => {
+                    if write_at.is_some() {
+                        self.cache.write(&self.saved()).await;
+                    }
+                    return;
+                }
                 () = sleep_until(due) => {
                     if write_at.is_some_and(|at| at <= Instant::now()) {
                         write_at = None;

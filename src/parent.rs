@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use crate::kernel::{Address, Link, LinkKind};
 
 /// The longest name of an interface in bytes (`IFNAMSIZ` of `linux/if.h`, less the zero at the end).
-const MAX_NAME: usize = 15;
+pub(crate) const MAX_NAME: usize = 15;
 
 /// How a parent is named, on the way to an interface of this host.
 #[derive(Debug, Clone, PartialEq, Eq)]

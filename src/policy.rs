@@ -23,7 +23,10 @@ use std::{
 use ipnet::IpNet;
 use ipvland_store::{Key, Stray};
 
-use crate::record::{Reason, Record, Underlay};
+use crate::{
+    lease::free::touch,
+    record::{Reason, Record, Underlay},
+};
 use contest::Contest;
 
 /// The records of a fleet, each parsed or refused by itself.
@@ -205,7 +208,7 @@ impl Local {
     }
 
     fn check_underlay(&self, prefix: IpNet) -> Result<(), Reason> {
-        match self.underlay.iter().find(|net| reserved::touch(net, &prefix)) {
+        match self.underlay.iter().find(|net| touch(net, &prefix)) {
             Some(net) => Err(Reason(format!("it overlaps {}'s subnet {}", self.parent, net.trunc()))),
             None => Ok(()),
         }
@@ -281,7 +284,7 @@ pub fn taken<'a>(records: &'a Records, own: Option<&Key>) -> Vec<(IpNet, &'a Key
 /// it holds, its key).
 pub fn overlap(records: &Records, own: Option<&Key>, claims: &[IpNet]) -> Option<(IpNet, IpNet, Key)> {
     taken(records, own).into_iter().find_map(|(theirs, key, _)| {
-        let claim = claims.iter().find(|claim| reserved::touch(claim, &theirs))?;
+        let claim = claims.iter().find(|claim| touch(claim, &theirs))?;
         Some((*claim, theirs, key.clone()))
     })
 }

@@ -301,3 +301,21 @@ async fn names_are_apart_from_the_records_and_leave_them_as_they_are() {
     assert_eq!((names.source, names.files.len()), (Source::Disk, 1));
     assert!(!again.subscribe().borrow().records.contains_key(&key("10.1.1.51.names.json")));
 }
+
+#[tokio::test]
+async fn what_was_learned_at_the_last_moment_is_on_the_disk_after_a_stop() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("snapshot.json");
+    let own = watch::Sender::new(Some(key("10.1.1.48.json"))).subscribe();
+    let fleet = Fleet::new("git".to_owned(), path.clone(), own, Board::default());
+    let mut views = fleet.subscribe();
+    let (events, hear) = mpsc::unbounded();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let runs = tokio::spawn(fleet.run_until(hear.boxed(), async { _ = stopped.await }));
+    events.unbounded_send(Ok(Event::Reset(snapshot("7", &["10.1.1.51"])))).unwrap();
+    views.wait_for(|view| view.source == Source::Store).await.unwrap();
+    stop.send(()).unwrap();
+    runs.await.unwrap();
+    let saved = Cache::new(path).read().unwrap();
+    assert_eq!(saved.snapshot.revision, Revision::new("7"));
+}

@@ -4,15 +4,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
-/// Address space that somebody has, and who, for the sentences.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Taken {
-    /// What is taken.
-    pub net: IpNet,
-    /// By whom: `web-2 (10.1.1.51.json)`.
-    pub by: String,
-}
-
 /// Returns the lowest subnet of a length in a pool that touches nothing of `taken`.
 ///
 /// It looks at as many places as there are entries in `taken`, however large the pool is.
@@ -21,7 +12,7 @@ pub fn first_free(pool: IpNet, length: u8, taken: &[IpNet]) -> Option<IpNet> {
         return None;
     }
     let bits = u32::from(pool.max_prefix_len());
-    let size = shifted(1, bits - u32::from(length))?;
+    let size = 1u128.checked_shl(bits - u32::from(length))?;
     let (first, last) = (number(pool.network()), number(pool.broadcast()));
     let mut ranges: Vec<(u128, u128)> = taken
         .iter()
@@ -77,10 +68,6 @@ fn number(address: IpAddr) -> u128 {
         IpAddr::V4(address) => address.to_bits().into(),
         IpAddr::V6(address) => address.to_bits(),
     }
-}
-
-fn shifted(one: u128, by: u32) -> Option<u128> {
-    one.checked_shl(by)
 }
 
 #[cfg(test)]

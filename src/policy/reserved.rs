@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use crate::record::Reason;
+use crate::{lease::free::touch, record::Reason};
 
 const fn v4(a: u8, b: u8, len: u8) -> IpNet {
     IpNet::V4(Ipv4Net::new_assert(std::net::Ipv4Addr::new(a, b, 0, 0), len))
@@ -29,11 +29,6 @@ const RESERVED: [(IpNet, &str); 8] = [
 /// The shortest prefixes that a host may own. Two halves of the Internet are a default route by another name.
 const SHORTEST_V4: u8 = 8;
 const SHORTEST_V6: u8 = 16;
-
-/// Tells whether two prefixes have an address in common.
-pub(super) fn touch(a: &IpNet, b: &IpNet) -> bool {
-    a.contains(b) || b.contains(a)
-}
 
 /// Says why no host at all can own a prefix.
 pub(super) fn check_prefix(prefix: IpNet) -> Result<(), Reason> {
