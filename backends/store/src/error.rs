@@ -1,6 +1,6 @@
 //! What can go wrong in a store, and what the caller is to do about it.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 /// The result of every call to a store.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -25,13 +25,14 @@ pub enum Remedy {
 pub struct Error {
     remedy: Remedy,
     message: String,
+    pause: Option<Duration>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
 impl Error {
     /// Makes an error from its remedy and a lower-case sentence: what, where, what to do.
     pub fn new(remedy: Remedy, message: impl Into<String>) -> Self {
-        Self { remedy, message: message.into(), source: None }
+        Self { remedy, message: message.into(), pause: None, source: None }
     }
 
     /// The store can't be reached or doesn't answer in time ([`Remedy::RetryLater`]).
@@ -58,6 +59,17 @@ impl Error {
     pub fn with_source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         self.source = Some(source.into());
         self
+    }
+
+    /// Says how long the store itself asked to be left alone, as a server does by `Retry-After` (RFC 9110, 10.2.3).
+    pub fn with_pause(mut self, pause: Duration) -> Self {
+        self.pause = Some(pause);
+        self
+    }
+
+    /// Returns how long the store asked to be left alone. Who asks it again waits at least so long.
+    pub fn pause(&self) -> Option<Duration> {
+        self.pause
     }
 
     /// Returns what the caller is to do.
