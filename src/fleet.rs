@@ -1,6 +1,11 @@
 //! What this host knows of the fleet: follows the store, and remembers the last good snapshot on disk.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures::{StreamExt as _, stream::BoxStream};
@@ -60,6 +65,17 @@ impl View {
     pub fn routes_as(&self, other: &Self) -> bool {
         let same = Arc::ptr_eq(&self.records, &other.records) || self.records == other.records;
         same && self.source == other.source && self.strays == other.strays
+    }
+
+    /// Returns the keys whose records may differ from those of an earlier view of the same daemon, those that came and
+    /// went included; `None` where that can't be told, and any may differ.
+    pub fn changed_since(&self, earlier: &Self) -> Option<BTreeSet<Key>> {
+        if Arc::ptr_eq(&self.records, &earlier.records) {
+            return Some(BTreeSet::new());
+        }
+        let keys = self.records.keys().chain(earlier.records.keys());
+        let differs = |key: &&Key| self.records.get(*key) != earlier.records.get(*key);
+        Some(keys.filter(differs).cloned().collect())
     }
 }
 
