@@ -7,11 +7,9 @@ use std::{
 
 use git2::{Cred, CredentialType, ErrorClass, ErrorCode};
 use ipvland_store::{Error, Result};
-use url::Url;
 
 use crate::{
-    address::{Address, Route, UserInfo},
-    errors::redirected,
+    address::{Address, UserInfo},
     settings::Settings,
 };
 
@@ -24,7 +22,7 @@ impl Secret {
         Self(text)
     }
 
-    /// Returns the password, for libgit2 alone.
+    /// Returns the password, for the server alone.
     pub(crate) fn reveal(&self) -> &str {
         &self.0
     }
@@ -85,7 +83,40 @@ impl Login {
         })
     }
 
-    /// Starts a login at a server. libgit2 asks again and again while the server says no, so each thing is shown once.
+    /// Returns user and password for HTTP, if there is a password.
+    ///
+    /// # Errors
+    /// [`GiveUp`](ipvland_store::Remedy::GiveUp) when the password's file can't be read.
+    pub(crate) fn basic(&self) -> Result<Option<(&str, Secret)>> {
+        let password = self.password().map_err(Error::refused)?;
+        Ok(password.map(|password| (self.username.as_deref().unwrap_or(DEFAULT_USER), password)))
+    }
+
+    /// Says that an HTTP server let nobody in.
+    pub(crate) fn http_refusal(&self, address: &Address) -> Error {
+        let (host, shown) = (address.host(), &address.shown);
+        Error::refused(match self.password {
+            Password::None => format!(
+                "the git server {host} wants a user and a password for {shown}: set store.git.username and \
+                 store.git.password_file"
+            ),
+            _ => format!(
+                "the git server {host} refused the password of user {:?} for {shown}: correct store.git.username and \
+                 store.git.password_file, or what stands in the URL",
+                self.username.as_deref().unwrap_or(DEFAULT_USER)
+            ),
+        })
+    }
+
+    fn password(&self) -> std::result::Result<Option<Secret>, String> {
+        match &self.password {
+            Password::None => Ok(None),
+            Password::Given(secret) => Ok(Some(secret.clone())),
+            Password::File(file) => first_line("password_file", file).map(Some),
+        }
+    }
+
+    /// Starts a login at an ssh server. libgit2 asks again and again while the server says no, so each thing is shown once.
     pub(crate) fn attempt(&self, address: &Address) -> Attempt {
         Attempt {
             login: self.clone(),
@@ -124,13 +155,9 @@ impl Attempt {
     /// The sentence for the operator when there is nothing left to show.
     pub(crate) fn answer(
         &mut self,
-        url: &str,
         url_user: Option<&str>,
         allowed: CredentialType,
     ) -> std::result::Result<Cred, String> {
-        if matches!(self.address.route, Route::Http(_)) && !is_same_server(url, &self.address.url) {
-            return Err(redirected(&self.address));
-        }
         let user = self.login.username.as_deref().or(url_user).unwrap_or(DEFAULT_USER).to_owned();
         if allowed.contains(CredentialType::USERNAME) {
             return Cred::username(&user).map_err(|error| error.message().to_owned());
@@ -143,21 +170,13 @@ impl Attempt {
         }
         if allowed.contains(CredentialType::USER_PASS_PLAINTEXT) && !self.showed_password {
             self.showed_password = true;
-            if let Some(password) = self.password()? {
+            if let Some(password) = self.login.password()? {
                 self.showed.push("the password".to_owned());
                 return Cred::userpass_plaintext(&user, password.reveal())
                     .map_err(|error| error.message().to_owned());
             }
         }
         Err(self.refusal(&user))
-    }
-
-    fn password(&self) -> std::result::Result<Option<Secret>, String> {
-        match &self.login.password {
-            Password::None => Ok(None),
-            Password::Given(secret) => Ok(Some(secret.clone())),
-            Password::File(file) => first_line("password_file", file).map(Some),
-        }
     }
 
     fn key(&self, user: &str, key: &Path) -> std::result::Result<Cred, String> {
@@ -174,33 +193,17 @@ impl Attempt {
     fn refusal(&self, user: &str) -> String {
         let host = self.address.host();
         let shown = &self.address.shown;
-        match (&self.address.route, self.showed.as_slice()) {
-            (Route::Ssh(..), []) => format!(
+        match self.showed.as_slice() {
+            [] => format!(
                 "the git server {host} wants an ssh key for {shown}, and there is none: set store.git.ssh_key"
             ),
-            (Route::Ssh(..), showed) => format!(
+            showed => format!(
                 "the git server {host} refused {} of user {user:?} for {shown}: add the public key to the server's \
                  authorized_keys, or set another store.git.ssh_key (a key with a passphrase needs \
                  store.git.ssh_key_passphrase_file)",
                 showed.join(" and ")
             ),
-            (_, []) => format!(
-                "the git server {host} wants a user and a password for {shown}: set store.git.username and \
-                 store.git.password_file"
-            ),
-            (_, _) => format!(
-                "the git server {host} refused the password of user {user:?} for {shown}: correct store.git.username and \
-                 store.git.password_file, or what stands in the URL"
-            ),
         }
-    }
-}
-
-/// libgit2 follows redirects within a host even when told to follow none, so the password could go to another port.
-fn is_same_server(asking: &str, ours: &str) -> bool {
-    match (Url::parse(asking), Url::parse(ours)) {
-        (Ok(asking), Ok(ours)) => asking.origin() == ours.origin(),
-        _ => false,
     }
 }
 

@@ -3,7 +3,10 @@
 use git2::{ErrorClass, ErrorCode};
 use ipvland_store::Error;
 
-use crate::address::{Address, Route};
+use crate::{
+    address::{Address, Route},
+    talk::Talk,
+};
 
 /// Why a step of the work on the clone ended.
 #[derive(Debug)]
@@ -28,35 +31,13 @@ impl From<git2::Error> for Failure {
 
 /// Says what went wrong at the server, from libgit2's error.
 pub(crate) fn from_server(address: &Address, error: git2::Error) -> Error {
+    // Where the talk is ours, libgit2 knows only that it ended.
+    if let Some(why) = Talk::take_failure() {
+        return why;
+    }
     let Address { shown, .. } = address;
     let host = address.host();
     let said = clean(error.message());
-    // libgit2 drops the code where it asked a callback, which had no opinion.
-    let distrusted = error.class() == ErrorClass::Ssl && said.contains("certificate");
-    if distrusted || error.code() == ErrorCode::Certificate {
-        return Error::refused(format!(
-            "the certificate of {host} for {shown} is not trusted ({said}): check the server's name and clock, or set \
-             store.git.ca_file to the authority that signed it"
-        ));
-    }
-    if let Some(status) = http_status(error.message()) {
-        return match status {
-            401 | 403 => Error::refused(format!(
-                "the git server {host} denies this user {shown} (HTTP status {status}): give the user read and write \
-                 access there"
-            )),
-            404 | 410 => missing(address),
-            408 | 429 | 500.. => Error::away(format!(
-                "the git server {host} can't serve {shown} at the moment (HTTP status {status}): look at the server's log"
-            )),
-            _ => Error::refused(format!(
-                "the git server {host} answered HTTP status {status} for {shown}: check the URL in store.git.repo"
-            )),
-        };
-    }
-    if said.contains("redirect") {
-        return Error::refused(redirected(address));
-    }
     // libgit2 says so where it could not ask how to log in, which a connection that broke leads to (list_auth_methods in
     // its ssh_libssh2.c). A key that is refused ends elsewhere.
     let never_asked = said.starts_with("remote rejected authentication");
@@ -78,9 +59,6 @@ pub(crate) fn from_server(address: &Address, error: git2::Error) -> Error {
     if (local && matches!(error.code(), ErrorCode::NotFound)) || is_missing(&said) {
         return missing(address);
     }
-    if said.contains("invalid content-type") || said.contains("no content-type") {
-        return Error::refused(format!("{shown} is a web page and no git repository: check store.git.repo"));
-    }
     if said.contains("remote error")
         && ["denied", "not exported", "not allowed"].iter().any(|w| said.contains(w))
     {
@@ -91,6 +69,9 @@ pub(crate) fn from_server(address: &Address, error: git2::Error) -> Error {
 
 /// Tells an error of the clone from one of the server while both are at work.
 pub(crate) fn while_talking(address: &Address, error: git2::Error) -> Failure {
+    if let Some(why) = Talk::take_failure() {
+        return Failure::Store(why);
+    }
     if error.code() == ErrorCode::Locked || error.message().starts_with("failed to lock file") {
         // A lock that a crash left in the clone would stay for ever.
         return Failure::Clone(error);
@@ -116,6 +97,11 @@ pub(crate) fn redirected(address: &Address) -> String {
     )
 }
 
+/// Says that something else than Git answered.
+pub(crate) fn web_page(address: &Address) -> Error {
+    Error::refused(format!("{} is a web page and no git repository: check store.git.repo", address.shown))
+}
+
 /// Says that there is no repository.
 pub(crate) fn missing(address: &Address) -> Error {
     Error::refused(format!(
@@ -134,10 +120,6 @@ fn is_missing(said: &str) -> bool {
     ]
     .iter()
     .any(|words| said.contains(words))
-}
-
-fn http_status(message: &str) -> Option<u16> {
-    message.split_once("unexpected http status code: ")?.1.trim().parse().ok()
 }
 
 /// The longest text of a server that goes into an error, in characters.
@@ -160,30 +142,17 @@ mod tests {
     use super::*;
 
     fn answer(code: ErrorCode, class: ErrorClass, message: &str) -> Error {
-        let (address, _) = Address::parse("https://u:hunter2@git.example/overlay.git").unwrap();
+        let (address, _) = Address::parse("ssh://u:hunter2@git.example/overlay.git").unwrap();
         from_server(&address, git2::Error::new(code, class, message))
     }
 
     #[test]
-    fn the_status_decides_the_remedy() {
-        for (status, remedy) in [
-            (401, Remedy::GiveUp),
-            (403, Remedy::GiveUp),
-            (404, Remedy::GiveUp),
-            (429, Remedy::RetryLater),
-            (502, Remedy::RetryLater),
-        ] {
-            let text = format!("unexpected http status code: {status}");
-            let error = answer(ErrorCode::GenericError, ErrorClass::Http, &text);
-            assert_eq!(error.remedy(), remedy, "{error}");
-        }
+    fn the_kind_of_trouble_decides_the_remedy() {
         let error = answer(ErrorCode::GenericError, ErrorClass::Net, "failed to resolve address");
         assert_eq!(error.remedy(), Remedy::RetryLater);
         let text = "remote rejected authentication: Unable to send userauth-none request";
         let error = answer(ErrorCode::Auth, ErrorClass::Ssh, text);
         assert_eq!(error.remedy(), Remedy::RetryLater, "{error}");
-        let error = answer(ErrorCode::Certificate, ErrorClass::Ssl, "the SSL certificate is invalid");
-        assert_eq!(error.remedy(), Remedy::GiveUp);
     }
 
     #[test]

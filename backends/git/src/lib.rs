@@ -52,12 +52,15 @@
 #![deny(unsafe_code)]
 
 mod address;
+mod advertisement;
 mod clone;
 mod credentials;
 mod errors;
+mod http;
 mod known_hosts;
 mod libgit2;
 mod memory;
+mod negotiation;
 mod own;
 mod path_push;
 mod push;
@@ -65,6 +68,8 @@ mod remote;
 mod revision;
 pub mod settings;
 mod store;
+mod talk;
+mod transport;
 mod tree;
 mod upkeep;
 mod wear;

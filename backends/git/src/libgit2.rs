@@ -5,20 +5,16 @@
 
 #![allow(unsafe_code)]
 
-use std::{
-    collections::BTreeSet,
-    path::{Path, PathBuf},
-    sync::{Mutex, OnceLock, PoisonError},
-    time::Duration,
-};
+use std::{sync::OnceLock, time::Duration};
 
 use git2::{ConfigLevel, opts};
 use ipvland_store::{Error, Result};
 
-static SET_UP: OnceLock<std::result::Result<(), String>> = OnceLock::new();
-static TRUSTED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+use crate::transport;
 
-/// Sets the switches: no configuration but the clone's own, and time-outs for sockets.
+static SET_UP: OnceLock<std::result::Result<(), String>> = OnceLock::new();
+
+/// Sets the switches: no configuration but the clone's own, our transport, and time-outs for sockets.
 ///
 /// Only the first call of a process does something, so the time-out of the first store holds for all.
 ///
@@ -35,6 +31,9 @@ pub(crate) fn set_up(timeout: Duration) -> Result<()> {
                 // before it uses libgit2 for the first time, so nobody reads the globals at the same time.
                 unsafe { opts::set_search_path(level, "") }.map_err(|error| error.message().to_owned())?;
             }
+            // SAFETY: as above, for libgit2's list of transports.
+            unsafe { git2::transport::register(transport::SCHEME, transport::make) }
+                .map_err(|error| error.message().to_owned())?;
             // SAFETY: as above.
             unsafe { opts::set_server_connect_timeout_in_milliseconds(milliseconds) }
                 .map_err(|error| error.message().to_owned())?;
@@ -44,28 +43,4 @@ pub(crate) fn set_up(timeout: Duration) -> Result<()> {
         })
         .clone()
         .map_err(|why| Error::refused(format!("libgit2 can't be set up: {why}")))
-}
-
-/// Adds the certificate authorities of a PEM file to those that TLS trusts. libgit2 knows one set for the whole process.
-///
-/// # Errors
-/// [`GiveUp`](ipvland_store::Remedy::GiveUp) when the file can't be read or holds no certificate.
-pub(crate) fn trust(ca_file: &Path) -> Result<()> {
-    let mut trusted = TRUSTED.lock().unwrap_or_else(PoisonError::into_inner);
-    if trusted.contains(ca_file) {
-        return Ok(());
-    }
-    let shown = ca_file.display();
-    std::fs::File::open(ca_file)
-        .map_err(|why| Error::refused(format!("store.git.ca_file {shown} can't be read: {why}")))?;
-    // SAFETY: libgit2 hands the file to OpenSSL's `SSL_CTX_load_verify_locations`, which adds to a certificate store that
-    // has a lock of its own; the lock held here keeps two callers of this function apart.
-    unsafe { opts::set_ssl_cert_file(ca_file) }.map_err(|why| {
-        Error::refused(format!(
-            "store.git.ca_file {shown} holds no certificate that OpenSSL can read ({}): give a PEM file",
-            why.message()
-        ))
-    })?;
-    trusted.insert(ca_file.to_owned());
-    Ok(())
 }

@@ -10,6 +10,8 @@ use crate::{
     errors::{Failure, clean, while_talking},
     path_push,
     remote::{Refusal, Server},
+    talk::{Branch, Talk as Call},
+    transport::Line,
     tree::{Endpoints, FOLDER},
 };
 
@@ -146,14 +148,19 @@ pub(crate) fn push(
     });
     let mut options = PushOptions::new();
     options.remote_callbacks(callbacks).follow_redirects(RemoteRedirect::None).packbuilder_parallelism(1);
+    let name = format!("refs/heads/{branch}");
+    Call::note_branch(Some(Branch { name: name.clone(), tip: base }));
     let mut remote = repo
-        .remote_anonymous(&server.address.url)
+        .remote_anonymous(server.url())
         .map_err(|why| crate::errors::from_server(&server.address, why))?;
-    let outcome = remote.push(&[format!("{OUTGOING}:refs/heads/{branch}")], Some(&mut options));
+    let outcome = remote.push(&[format!("{OUTGOING}:{name}")], Some(&mut options));
+    Call::note_branch(None);
     // The callbacks hold the other ends of `talk`.
     drop(options);
+    // The next fetch tells the server which commits are here, and one that nobody took is none to tell of.
+    repo.find_reference(OUTGOING).and_then(|mut found| found.delete())?;
     let talk = talk.take();
-    match outcome {
+    let pushed = match outcome {
         _ if talk.raced => Ok(Pushed::Raced),
         Err(why) if why.code() == ErrorCode::NotFastForward => Ok(Pushed::Raced),
         Err(why) => Err(match refusal.borrow_mut().take() {
@@ -175,7 +182,14 @@ pub(crate) fn push(
                 server.address.shown
             )))),
         },
+    };
+    if let Line::Http(client) = &*server.line
+        && !matches!(pushed, Ok(Pushed::Done))
+    {
+        // What this host believes about the branch was wrong, so the next push asks first.
+        client.set_capabilities(None);
     }
+    pushed
 }
 
 /// What was said while pushing.

@@ -4,6 +4,7 @@ use std::{
     cell::RefCell,
     panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
+    sync::Arc,
 };
 
 use git2::{
@@ -17,6 +18,8 @@ use crate::{
     credentials::{Login, stop},
     errors::{Failure, from_server, while_talking},
     known_hosts::{KnownHosts, Shown},
+    talk::Talk,
+    transport::{self, Line},
 };
 
 /// All that is needed to talk to the server.
@@ -24,6 +27,7 @@ use crate::{
 pub(crate) struct Server {
     pub(crate) address: Address,
     pub(crate) login: Login,
+    pub(crate) line: Arc<Line>,
     pub(crate) known_hosts: KnownHosts,
     /// The branch that the operator set.
     pub(crate) branch: Option<String>,
@@ -44,6 +48,14 @@ pub(crate) struct Look {
 pub(crate) type Refusal = Rc<RefCell<Option<String>>>;
 
 impl Server {
+    /// Returns the URL that libgit2 is given.
+    pub(crate) fn url(&self) -> &str {
+        match &*self.line {
+            Line::LibGit2 => &self.address.url,
+            Line::Http(_) => transport::URL,
+        }
+    }
+
     /// Connects, and runs `talk` with the connection.
     pub(crate) fn connect<T>(
         &self,
@@ -51,8 +63,7 @@ impl Server {
         talk: impl FnOnce(&mut RemoteConnection<'_, '_, '_>) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         let refusal = Refusal::default();
-        let mut remote =
-            repo.remote_anonymous(&self.address.url).map_err(|why| from_server(&self.address, why))?;
+        let mut remote = repo.remote_anonymous(self.url()).map_err(|why| from_server(&self.address, why))?;
         let callbacks = self.callbacks(&refusal);
         let mut connection = remote
             .connect_auth(Direction::Fetch, Some(callbacks), None)
@@ -117,6 +128,7 @@ impl Server {
         // A new clone begins with the newest commit, and what came before it is the server's to keep. Later the commits in
         // between are wanted: they tell that the branch went on and was not rewritten.
         let is_new = repo.refname_to_id(&tracking(&look.branch)).is_err();
+        Talk::note_known(repo.refname_to_id(&tracking(&look.branch)).ok());
         let depth = i32::from(is_new && !matches!(self.address.route, Route::Path(_)));
         match self.download(connection, look, depth) {
             Err(Failure::Store(why)) if depth > 0 && why.to_string().contains(NO_SHALLOW) => {
@@ -166,8 +178,8 @@ impl Server {
         let mut callbacks = RemoteCallbacks::new();
         let mut attempt = self.login.attempt(&self.address);
         let why = Rc::clone(refusal);
-        callbacks.credentials(move |url, user, allowed| {
-            attempt.answer(url, user, allowed).map_err(|sentence| {
+        callbacks.credentials(move |_url, user, allowed| {
+            attempt.answer(user, allowed).map_err(|sentence| {
                 let error = stop(&sentence);
                 *why.borrow_mut() = Some(sentence);
                 error
@@ -176,7 +188,6 @@ impl Server {
         let why = Rc::clone(refusal);
         callbacks.certificate_check(move |certificate, _host| {
             let Some(key) = certificate.as_hostkey() else {
-                // TLS: OpenSSL's own verdict holds.
                 return Ok(CertificateCheckStatus::CertificatePassthrough);
             };
             let Route::Ssh(host, port) = &self.address.route else {

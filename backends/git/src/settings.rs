@@ -28,6 +28,14 @@ pub const SETTINGS: &[Setting] = &[
         "the file with the ssh servers' host keys; default: ~/.ssh/known_hosts, then /etc/ssh/ssh_known_hosts",
     ).incidental(),
     Setting::plain("ca_file", "a PEM file with further certificate authorities for https").incidental(),
+    Setting::plain("client_cert", "a PEM file with this host's certificate for https").incidental(),
+    Setting::plain("client_key", "a PEM file with the private key of client_cert; default: client_cert holds it too")
+        .incidental(),
+    Setting::url(
+        "proxy",
+        "the proxy for http and https, http://HOST:PORT, or \"direct\"; default: HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, \
+         NO_PROXY in the environment",
+    ).incidental(),
 ];
 
 /// What the table holds, as the operator wrote it.
@@ -56,10 +64,16 @@ pub struct Settings {
     pub known_hosts: Option<PathBuf>,
     /// Further certificate authorities.
     pub ca_file: Option<PathBuf>,
+    /// This host's certificate.
+    pub client_cert: Option<PathBuf>,
+    /// The private key of the certificate.
+    pub client_key: Option<PathBuf>,
+    /// The proxy, or `direct`.
+    pub proxy: Option<String>,
 }
 
 impl fmt::Debug for Settings {
-    /// Leaves out `repo` and `password`, which hold secrets.
+    /// Leaves out `repo`, `password` and `proxy`, which hold secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Settings")
             .field("branch", &self.branch)
@@ -69,6 +83,8 @@ impl fmt::Debug for Settings {
             .field("ssh_key", &self.ssh_key)
             .field("known_hosts", &self.known_hosts)
             .field("ca_file", &self.ca_file)
+            .field("client_cert", &self.client_cert)
+            .field("client_key", &self.client_key)
             .finish_non_exhaustive()
     }
 }

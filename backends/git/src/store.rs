@@ -11,10 +11,11 @@ use ipvland_store::{
 use tokio::sync::Mutex;
 
 use crate::{
-    address::{Address, UserInfo},
+    address::{Address, Route, UserInfo},
     clone,
     credentials::Login,
     errors::Failure,
+    http::{Client, Proxies, Tls},
     known_hosts::KnownHosts,
     libgit2,
     memory::Memory,
@@ -23,6 +24,8 @@ use crate::{
     remote::{Look, Server, remember},
     revision::{parse, revision, short},
     settings::Settings,
+    talk::Call,
+    transport::Line,
     upkeep,
 };
 
@@ -39,7 +42,10 @@ struct Inner {
     writer: Writer,
     /// The repository, where it is this host's own.
     own: Option<PathBuf>,
+    /// How long a call may last.
     limit: Duration,
+    /// How long the server may be silent.
+    silence: Duration,
     /// One call at a time works on the clone.
     memory: Arc<Mutex<Memory>>,
 }
@@ -54,9 +60,6 @@ impl GitStore {
         let interval = settings.interval()?;
         let branch = settings.branch()?;
         libgit2::set_up(timeout)?;
-        if let Some(ca_file) = &settings.ca_file {
-            libgit2::trust(ca_file)?;
-        }
         clone::own_directory(&context.state_dir)?;
         let (address, user, own) = match &settings.repo {
             Some(repo) => {
@@ -70,18 +73,31 @@ impl GitStore {
             }
         };
         let login = Login::new(settings, user)?;
+        let line = Arc::new(line(&address, settings)?);
         let known_hosts = KnownHosts::new(settings.known_hosts.as_deref());
         let clone = context.state_dir.join(clone::directory_name(&address.url));
         let inner = Inner {
-            server: Server { address, login, known_hosts, branch },
+            server: Server { address, login, line, known_hosts, branch },
             clone,
             own,
             writer: context.writer,
             // A call is a few exchanges, each bounded by the time-out of the socket.
             limit: timeout * 6,
+            silence: timeout,
             memory: Arc::default(),
         };
         Ok(Self { inner: Arc::new(inner), interval, nudge: context.nudge })
+    }
+}
+
+/// Makes what leads to the repository.
+fn line(address: &Address, settings: &Settings) -> Result<Line> {
+    match address.route {
+        Route::Path(_) | Route::Ssh(..) => Ok(Line::LibGit2),
+        Route::Http(_) => {
+            let proxies = Proxies::new(settings.proxy.as_deref())?;
+            Ok(Line::Http(Arc::new(Client::new(address, Tls::new(settings)?, proxies)?)))
+        }
     }
 }
 
@@ -99,7 +115,7 @@ impl fmt::Debug for GitStore {
 #[async_trait]
 impl EndpointStore for GitStore {
     async fn snapshot(&self) -> Result<Snapshot> {
-        Inner::run(&self.inner, |inner, memory, repo| {
+        Inner::run(&self.inner, "snapshot", |inner, memory, repo| {
             let look = inner.sync(memory, repo)?;
             let endpoints = memory.read(repo, look.tip)?;
             Ok(endpoints.snapshot(repo, revision(look.tip))?)
@@ -111,14 +127,18 @@ impl EndpointStore for GitStore {
         push::check(&batch)?;
         let base = parse(base)
             .ok_or_else(|| Error::conflict(format!("{base} is no commit of a git repository: read again")))?;
-        Inner::run(&self.inner, move |inner, memory, repo| inner.commit(memory, repo, base, &batch)).await
+        Inner::run(&self.inner, "commit", move |inner, memory, repo| inner.commit(memory, repo, base, &batch))
+            .await
     }
 
     fn watch(&self, after: Revision) -> BoxStream<'static, Result<Delta>> {
         let inner = Arc::clone(&self.inner);
         ipvland_store::poll::poll(after, self.interval, self.nudge.clone(), move |after| {
             let inner = Arc::clone(&inner);
-            async move { Inner::run(&inner, move |inner, memory, repo| inner.changes(memory, repo, &after)).await }
+            async move {
+                Inner::run(&inner, "watch", move |inner, memory, repo| inner.changes(memory, repo, &after))
+                    .await
+            }
         })
     }
 }
@@ -127,7 +147,7 @@ impl Inner {
     /// Runs work on the clone off the async threads, one call at a time, and bounds how long the caller waits.
     ///
     /// Work that is late goes on by itself and keeps the clone locked until libgit2's own time-outs end it.
-    async fn run<T, F>(inner: &Arc<Self>, work: F) -> Result<T>
+    async fn run<T, F>(inner: &Arc<Self>, name: &'static str, work: F) -> Result<T>
     where
         T: Send + 'static,
         F: Fn(&Self, &mut Memory, &Repository) -> Result<T, Failure> + Send + 'static,
@@ -137,7 +157,7 @@ impl Inner {
         let inner = Arc::clone(inner);
         let ended = tokio::time::timeout(limit, async move {
             let mut memory = Arc::clone(&inner.memory).lock_owned().await;
-            tokio::task::spawn_blocking(move || inner.attempt(&mut memory, work)).await
+            tokio::task::spawn_blocking(move || inner.attempt(name, &mut memory, work)).await
         })
         .await;
         match ended {
@@ -155,10 +175,12 @@ impl Inner {
     /// Runs work on the clone; and once more on a new clone when this one turns out to be broken.
     fn attempt<T>(
         &self,
+        name: &'static str,
         memory: &mut Memory,
         work: impl Fn(&Self, &mut Memory, &Repository) -> Result<T, Failure>,
     ) -> Result<T> {
         let _lock = clone::lock(&self.clone)?;
+        let _call = Call::begin(name, &self.server, self.silence, self.limit);
         let repo = upkeep::tidied(&self.clone, &self.server.address, self.own.as_deref(), memory)?;
         upkeep::reach(&self.server.address, &repo)?;
         let why = match work(self, memory, &repo) {
@@ -261,18 +283,19 @@ impl Inner {
     ) -> Result<Failure, Failure> {
         let shown = &self.server.address.shown;
         let said = if words.is_empty() { status.to_owned() } else { format!("{status}: {words}") };
+        if push::is_race(status, words) {
+            return Ok(self.raced(base));
+        }
+        // A hook may have looked at a branch that went on meanwhile, too.
+        let look = self.server.connect(repo, |connection| self.server.look(connection))?;
+        if look.tip != base {
+            return Ok(self.raced(base));
+        }
         if push::is_hook(status) {
             return Ok(Error::refused(format!(
                 "a hook of the git repository {shown} refused the commit ({said}): do what it says, or ask who runs it"
             ))
             .into());
-        }
-        if push::is_race(status, words) {
-            return Ok(self.raced(base));
-        }
-        let look = self.server.connect(repo, |connection| self.server.look(connection))?;
-        if look.tip != base {
-            return Ok(self.raced(base));
         }
         let passing =
             ["failed to update ref", "lock", "unpack", "unable to migrate", "temporary object directory"];

@@ -88,7 +88,7 @@ fn rewrite(bare: &servers::git::repository::Bare) {
 async fn wrong_settings_are_sentences_without_their_values() {
     let state = tempfile::tempdir().unwrap();
     for (table, words) in [
-        (json!({ "brnach": "main" }), "unknown key store.git.brnach (known: branch, ca_file, interval"),
+        (json!({ "brnach": "main" }), "unknown key store.git.brnach (known: branch, ca_file, client_cert"),
         (json!({ "interval": "soon" }), "store.git.interval \"soon\""),
         (json!({ "branch": "a..b" }), "store.git.branch"),
         (json!({ "repo": [PASSWORD] }), "store.git.repo must be"),
