@@ -163,7 +163,7 @@ fn swapping_the_kind_is_one_line() {
 #[test]
 fn unknown_keys_name_the_place_and_the_known_ones() {
     let git = "repo, branch, interval, timeout, username, password, password_file, ssh_key, \
-               ssh_key_passphrase_file, known_hosts, ca_file";
+               ssh_key_passphrase_file, known_hosts, ca_file, client_cert, client_key, proxy";
     let sentence = format!("ipvland.toml: unknown key store.git.brnach (known: {git})");
     assert_eq!(toml("[store.git]\nbrnach = \"x\"\n").error(), sentence);
     let sentence = format!("ipvland.yaml: unknown key store.git.brnach (known: {git})");

@@ -159,7 +159,8 @@ async fn an_unknown_certificate_is_refused_until_it_is_trusted() {
     friend.publish("10.1.1.2.json", "two").await;
     // The certificate holds the address and "localhost", and no other name.
     let other = url.replace("127.0.0.1", "127.0.0.2");
-    let error = Host::open(3, &other, json!({})).store.snapshot().await.unwrap_err();
+    let error =
+        Host::open(3, &other, json!({ "ca_file": server.ca_file() })).store.snapshot().await.unwrap_err();
     assert_eq!(error.remedy(), Remedy::GiveUp, "{error}");
     assert!(error.to_string().contains("does not match"), "{error}");
 
