@@ -14,6 +14,7 @@ mod history;
 mod host;
 mod hostile;
 mod http;
+mod line;
 mod path;
 mod registered;
 mod relay;

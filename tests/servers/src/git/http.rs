@@ -2,10 +2,13 @@
 
 use std::{
     fs,
-    net::{Ipv4Addr, SocketAddr},
+    io::Write as _,
+    net::{Ipv4Addr, SocketAddr, TcpStream},
     path::PathBuf,
     process::Command,
     sync::Mutex,
+    thread,
+    time::Duration,
 };
 
 use tempfile::TempDir;
@@ -20,12 +23,24 @@ pub const PASSWORD: &str = "hunter2#/@ü";
 /// The same as a part of a URL.
 pub const ENCODED: &str = "hunter2%23%2F%40%C3%BC";
 
+/// How a server is to be.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Options {
+    /// It speaks TLS, with a certificate by an authority that nobody knows: [`ca_file`](HttpServer::ca_file).
+    pub tls: bool,
+    /// Its certificate has expired.
+    pub is_expired: bool,
+    /// It lets in who shows a certificate of the same authority only: [`client_cert`](HttpServer::client_cert).
+    pub asks_for_certificate: bool,
+}
+
 /// A Git server over HTTP.
 #[derive(Debug)]
 pub struct HttpServer {
     /// The repositories that it serves.
     pub repositories: Repositories,
     port: u16,
+    plain_port: u16,
     tls: bool,
     folder: TempDir,
     _fcgiwrap: Running,
@@ -35,15 +50,17 @@ pub struct HttpServer {
 impl HttpServer {
     /// Starts a server without TLS.
     pub fn start() -> Self {
-        Self::with(false)
+        Self::with(Options::default())
     }
 
     /// Starts a server whose certificate is signed by an authority that nobody knows: [`ca_file`](Self::ca_file).
     pub fn start_tls() -> Self {
-        Self::with(true)
+        Self::with(Options { tls: true, ..Options::default() })
     }
 
-    fn with(tls: bool) -> Self {
+    /// Starts a server.
+    pub fn with(options: Options) -> Self {
+        let tls = options.tls;
         let repositories = Repositories::default();
         let folder = tempfile::tempdir().unwrap();
         let run_dir = folder.path().to_path_buf();
@@ -53,12 +70,13 @@ impl HttpServer {
         let hash = run(Command::new(&openssl).args(["passwd", "-apr1", PASSWORD]));
         fs::write(run_dir.join("htpasswd"), format!("{USER}:{hash}")).unwrap();
         if tls {
-            make_certificates(&openssl, &run_dir);
+            make_certificates(&openssl, &run_dir, options.is_expired);
         }
         let exec_path = run(Command::new(program("git", "git")).arg("--exec-path"));
         let backend = PathBuf::from(exec_path.trim()).join("git-http-backend");
         let port = free_port();
-        let config = configuration(&run_dir, &repositories, &backend, port, tls);
+        let plain_port = free_port();
+        let config = configuration(&run_dir, &repositories, &backend, (port, plain_port), options);
         fs::write(run_dir.join("nginx.conf"), config).unwrap();
 
         let socket = run_dir.join("fcgi.sock");
@@ -70,9 +88,17 @@ impl HttpServer {
                 .env("GIT_CONFIG_NOSYSTEM", "1"),
         );
         while !socket.exists() {
-            std::thread::sleep(std::time::Duration::from_millis(10));
+            thread::sleep(Duration::from_millis(10));
         }
-        let server = Self { repositories, port, tls, folder, _fcgiwrap: fcgiwrap, nginx: Mutex::default() };
+        let server = Self {
+            repositories,
+            port,
+            plain_port,
+            tls,
+            folder,
+            _fcgiwrap: fcgiwrap,
+            nginx: Mutex::default(),
+        };
         server.set_away(false);
         server
     }
@@ -106,6 +132,35 @@ impl HttpServer {
         self.url(&format!("{USER}:{ENCODED}@"), name)
     }
 
+    /// Returns the URL of a repository, with user and password, at a port without TLS that sends to the one with TLS.
+    pub fn plain_url(&self, name: &str) -> String {
+        format!("http://{USER}:{ENCODED}@127.0.0.1:{}/{name}", self.plain_port)
+    }
+
+    /// Returns what was asked so far, one line a request: the connection's number, method, status, the `Authorization`
+    /// that was sent, and the path.
+    pub fn log(&self) -> Vec<String> {
+        // nginx writes the line of a request a moment after its answer, and before that of the next.
+        const SETTLED: &str = "/settled";
+        let read = || fs::read_to_string(self.folder.path().join("access.log")).unwrap();
+        let count = |text: &str| text.lines().filter(|line| line.ends_with(SETTLED)).count();
+        let before = count(&read());
+        let mut client = TcpStream::connect((Ipv4Addr::LOCALHOST, self.plain_port)).unwrap();
+        write!(client, "GET {SETTLED} HTTP/1.0\r\n\r\n").unwrap();
+        loop {
+            let text = read();
+            if count(&text) > before {
+                return text.lines().filter(|line| !line.ends_with(SETTLED)).map(str::to_owned).collect();
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Returns a client certificate that the server trusts, and its key.
+    pub fn client_cert(&self) -> (PathBuf, PathBuf) {
+        (self.folder.path().join("client.pem"), self.folder.path().join("client.key"))
+    }
+
     /// Returns the certificate of the authority that signed the server's.
     pub fn ca_file(&self) -> PathBuf {
         self.folder.path().join("ca.pem")
@@ -116,24 +171,28 @@ fn configuration(
     run_dir: &std::path::Path,
     repositories: &Repositories,
     backend: &std::path::Path,
-    port: u16,
-    tls: bool,
+    (port, plain_port): (u16, u16),
+    options: Options,
 ) -> String {
     let dir = run_dir.display();
     let root = repositories.folder().display();
     let backend = backend.display();
-    let (mode, keys) = if tls {
+    let (mode, mut keys) = if options.tls {
         (" ssl", format!("ssl_certificate {dir}/server.pem; ssl_certificate_key {dir}/server.key;"))
     } else {
         ("", String::new())
     };
+    if options.asks_for_certificate {
+        keys += &format!(" ssl_client_certificate {dir}/ca.pem; ssl_verify_client on;");
+    }
     let user = if rustix::process::geteuid().is_root() { "user root;" } else { "" };
     let second = free_port();
     format!(
         "{user} daemon off; master_process off; pid {dir}/nginx.pid; error_log stderr crit;
 events {{}}
 http {{
-    access_log off; client_max_body_size 0;
+    log_format seen '$connection $request_method $status [$http_authorization] $uri';
+    access_log {dir}/access.log seen; client_max_body_size 0;
     client_body_temp_path {dir}/body; fastcgi_temp_path {dir}/fastcgi; proxy_temp_path {dir}/proxy;
     uwsgi_temp_path {dir}/uwsgi; scgi_temp_path {dir}/scgi;
     server {{
@@ -141,6 +200,11 @@ http {{
         location /moved/ {{ return 301 http://localhost:{port}/overlay.git/info/refs?service=git-upload-pack; }}
         location /other-port/ {{ return 301 http://127.0.0.1:{second}/overlay.git/info/refs?service=git-upload-pack; }}
         location /broken/ {{ return 503; }}
+        location /busy/ {{ add_header Retry-After 7 always; return 503; }}
+        location /limited/ {{ add_header Retry-After 'Tue, 31 Dec 2999 23:59:59 GMT' always; return 429; }}
+        location ~ ^/old/(?<rest>.*)$ {{ return 301 /$rest$is_args$args; }}
+        location ~ ^/down/(?<rest>.*)$ {{ return 301 http://127.0.0.1:{plain_port}/$rest$is_args$args; }}
+        location /page/ {{ default_type text/html; return 200 'a page'; }}
         location /forbidden/ {{ return 403; }}
         location / {{
             auth_basic git; auth_basic_user_file {dir}/htpasswd;
@@ -153,12 +217,13 @@ http {{
             fastcgi_param REMOTE_USER $remote_user;
         }}
     }}
+    server {{ listen 127.0.0.1:{plain_port}; return 301 https://127.0.0.1:{port}$request_uri; }}
 }}
 "
     )
 }
 
-fn make_certificates(openssl: &std::path::Path, run_dir: &std::path::Path) {
+fn make_certificates(openssl: &std::path::Path, run_dir: &std::path::Path, is_expired: bool) {
     let step = |arguments: &[&str]| {
         run(Command::new(openssl).current_dir(run_dir).args(arguments));
     };
@@ -167,26 +232,24 @@ fn make_certificates(openssl: &std::path::Path, run_dir: &std::path::Path) {
     authority.extend(key);
     authority.extend(["-keyout", "ca.key", "-out", "ca.pem"]);
     step(&authority);
-    let mut request = vec!["req", "-subj", "/CN=localhost"];
-    request.extend(key);
-    request.extend(["-keyout", "server.key", "-out", "server.csr"]);
-    step(&request);
     fs::write(run_dir.join("names"), "subjectAltName=DNS:localhost,IP:127.0.0.1\n").unwrap();
-    step(&[
-        "x509",
-        "-req",
-        "-days",
-        "2",
-        "-in",
-        "server.csr",
-        "-CA",
-        "ca.pem",
-        "-CAkey",
-        "ca.key",
-        "-CAcreateserial",
-        "-extfile",
-        "names",
-        "-out",
-        "server.pem",
-    ]);
+    let config = "[ca]\ndefault_ca=x\n[x]\ndatabase=index\nnew_certs_dir=.\nserial=serial\ndefault_md=sha256\npolicy=p\n\
+                  [p]\ncommonName=supplied\n";
+    fs::write(run_dir.join("ca.cnf"), config).unwrap();
+    fs::write(run_dir.join("index"), "").unwrap();
+    fs::write(run_dir.join("serial"), "1000\n").unwrap();
+    let past = ["-startdate", "200101000000Z", "-enddate", "200201000000Z"];
+    for (name, subject, is_past) in [("server", "/CN=localhost", is_expired), ("client", "/CN=web-1", false)]
+    {
+        let (key_file, request, certificate) =
+            (format!("{name}.key"), format!("{name}.csr"), format!("{name}.pem"));
+        let mut ask = vec!["req", "-subj", subject];
+        ask.extend(key);
+        ask.extend(["-keyout", &key_file, "-out", &request]);
+        step(&ask);
+        let mut sign = vec!["ca", "-config", "ca.cnf", "-batch", "-notext", "-extfile", "names"];
+        sign.extend(if is_past { &past[..] } else { &["-days", "2"] });
+        sign.extend(["-cert", "ca.pem", "-keyfile", "ca.key", "-in", &request, "-out", &certificate]);
+        step(&sign);
+    }
 }
