@@ -1,16 +1,20 @@
 //! One commit more on the branch, by compare-and-swap.
 
-use std::{cell::RefCell, rc::Rc};
+use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
-use git2::{ErrorClass, ErrorCode, FileMode, Oid, PushOptions, RemoteRedirect, Repository, Signature};
+use git2::{
+    ErrorClass, ErrorCode, FileMode, ObjectType, Oid, PushOptions, RemoteRedirect, Repository, Signature,
+};
 use ipvland_store::{Batch, Error, MAX_RECORD_BYTES, Writer};
 
 use crate::{
     address::Route,
     errors::{Failure, clean, while_talking},
+    http_push,
+    pack::{Step, splice},
     path_push,
     remote::{Refusal, Server},
-    talk::{Branch, Talk as Call},
+    talk::Talk as Call,
     transport::Line,
     tree::{Endpoints, FOLDER},
 };
@@ -29,6 +33,25 @@ pub(crate) enum Pushed {
         /// What the server printed: a hook's words.
         words: String,
     },
+}
+
+/// A commit in the clone, and what of it is new.
+#[derive(Debug)]
+pub(crate) struct Written {
+    pub(crate) commit: Oid,
+    pub(crate) root: Oid,
+    /// The folder of the records, where there are any.
+    pub(crate) folder: Option<Folder>,
+    pub(crate) blobs: Vec<Oid>,
+}
+
+/// The folder of the records, and how it comes from the one before.
+#[derive(Debug)]
+pub(crate) struct Folder {
+    /// The one before, and its size in bytes.
+    pub(crate) old: Option<(Oid, usize)>,
+    pub(crate) new: Vec<u8>,
+    pub(crate) steps: Vec<Step>,
 }
 
 /// Checks what a batch wants to write.
@@ -55,7 +78,7 @@ pub(crate) fn write(
     batch: &Batch,
     writer: &Writer,
     shown: &str,
-) -> Result<Option<Oid>, Failure> {
+) -> Result<Option<Written>, Failure> {
     let parent = base.map(|id| repo.find_commit(id)).transpose()?;
     let root = parent.as_ref().map(|commit| commit.tree()).transpose()?;
     let entry = root.as_ref().and_then(|root| root.get_name(FOLDER).map(|entry| entry.to_owned()));
@@ -66,55 +89,67 @@ pub(crate) fn write(
             ))
             .into());
         }
-        Some(entry) => Some(repo.find_tree(entry.id())?),
+        Some(entry) => Some(entry.id()),
         None => None,
     };
-    let mut builder = repo.treebuilder(folder.as_ref())?;
-    let mut changed = false;
+    let odb = repo.odb()?;
+    let before = folder.map(|id| odb.read(id)).transpose()?;
+    let old = before.as_ref().map(|tree| tree.data()).unwrap_or_default();
+    let mut blobs = Vec::new();
+    let mut changes = BTreeMap::new();
     for (key, change) in &batch.changes {
         let there = endpoints.get(key);
         match change {
             Some(bytes) => {
                 let blob = repo.blob(bytes)?;
                 if there != Some(blob) {
-                    builder.insert(key.as_str(), blob, FileMode::Blob.into())?;
-                    changed = true;
+                    blobs.push(blob);
+                    changes.insert(key.as_str().as_bytes(), Some(blob));
                 }
             }
             // What has the name of a record and is none stays: it isn't ours to remove.
-            None if there.is_some() => {
-                builder.remove(key.as_str())?;
-                changed = true;
-            }
+            None if there.is_some() => drop(changes.insert(key.as_str().as_bytes(), None)),
             None => {}
         }
     }
-    if !changed {
+    if changes.is_empty() {
         return Ok(None);
     }
+    let (new, steps) =
+        splice(old, &changes).ok_or_else(|| git2::Error::from_str("the folder of the records is broken"))?;
     let mut top = repo.treebuilder(root.as_ref())?;
-    if builder.is_empty() {
+    let mut written_folder = None;
+    if new.is_empty() {
         // Git knows no empty folders.
         if entry.is_some() {
             top.remove(FOLDER)?;
         }
     } else {
-        top.insert(FOLDER, builder.write()?, FileMode::Tree.into())?;
+        top.insert(FOLDER, odb.write(ObjectType::Tree, &new)?, FileMode::Tree.into())?;
+        written_folder = Some(Folder { old: folder.map(|id| (id, old.len())), new, steps });
     }
-    let tree = repo.find_tree(top.write()?)?;
+    let root = top.write()?;
+    let tree = repo.find_tree(root)?;
     let who = signature(writer)?;
     let parents: Vec<_> = parent.iter().collect();
-    Ok(Some(repo.commit(None, &who, &who, &subject(batch), &tree, &parents)?))
+    let commit = repo.commit(None, &who, &who, &subject(batch), &tree, &parents)?;
+    Ok(Some(Written { commit, root, folder: written_folder, blobs }))
 }
 
-/// Moves the branch from `base` to `new`, at the server, if it is at `base`.
+/// Moves the branch from `base` to the commit that was written, at the server, if it is at `base`.
 pub(crate) fn push(
     server: &Server,
     repo: &Repository,
     branch: &str,
     base: Option<Oid>,
-    new: Oid,
+    written: &Written,
 ) -> Result<Pushed, Failure> {
+    let new = written.commit;
+    if let Line::Http(client) = &*server.line
+        && let Some(call) = Call::current()
+    {
+        return http_push::push(client, &call, repo, branch, base, written);
+    }
     if let Route::Path(path) = &server.address.route {
         return path_push::push(&server.address, path, repo, branch, base, new);
     }
@@ -148,19 +183,16 @@ pub(crate) fn push(
     });
     let mut options = PushOptions::new();
     options.remote_callbacks(callbacks).follow_redirects(RemoteRedirect::None).packbuilder_parallelism(1);
-    let name = format!("refs/heads/{branch}");
-    Call::note_branch(Some(Branch { name: name.clone(), tip: base }));
     let mut remote = repo
         .remote_anonymous(server.url())
         .map_err(|why| crate::errors::from_server(&server.address, why))?;
-    let outcome = remote.push(&[format!("{OUTGOING}:{name}")], Some(&mut options));
-    Call::note_branch(None);
+    let outcome = remote.push(&[format!("{OUTGOING}:refs/heads/{branch}")], Some(&mut options));
     // The callbacks hold the other ends of `talk`.
     drop(options);
     // The next fetch tells the server which commits are here, and one that nobody took is none to tell of.
     repo.find_reference(OUTGOING).and_then(|mut found| found.delete())?;
     let talk = talk.take();
-    let pushed = match outcome {
+    match outcome {
         _ if talk.raced => Ok(Pushed::Raced),
         Err(why) if why.code() == ErrorCode::NotFastForward => Ok(Pushed::Raced),
         Err(why) => Err(match refusal.borrow_mut().take() {
@@ -182,14 +214,7 @@ pub(crate) fn push(
                 server.address.shown
             )))),
         },
-    };
-    if let Line::Http(client) = &*server.line
-        && !matches!(pushed, Ok(Pushed::Done))
-    {
-        // What this host believes about the branch was wrong, so the next push asks first.
-        client.set_capabilities(None);
     }
-    pushed
 }
 
 /// What was said while pushing.

@@ -17,6 +17,7 @@ use crate::{
     address::{Address, Route},
     credentials::{Login, stop},
     errors::{Failure, from_server, while_talking},
+    http_fetch,
     known_hosts::{KnownHosts, Shown},
     talk::Talk,
     transport::{self, Line},
@@ -127,8 +128,15 @@ impl Server {
         }
         // A new clone begins with the newest commit, and what came before it is the server's to keep. Later the commits in
         // between are wanted: they tell that the branch went on and was not rewritten.
-        let is_new = repo.refname_to_id(&tracking(&look.branch)).is_err();
-        Talk::note_known(repo.refname_to_id(&tracking(&look.branch)).ok());
+        let before = repo.refname_to_id(&tracking(&look.branch)).ok();
+        let is_new = before.is_none();
+        if let Line::Http(client) = &*self.line
+            && let (Some(have), Some(talk)) = (before, Talk::current())
+            && http_fetch::fetch(client, &talk, repo, have, tip)?
+        {
+            tracing::debug!(branch = look.branch, %tip, "fetched what is new on the branch");
+            return remember(repo, &look.branch, tip);
+        }
         let depth = i32::from(is_new && !matches!(self.address.route, Route::Path(_)));
         match self.download(connection, look, depth) {
             Err(Failure::Store(why)) if depth > 0 && why.to_string().contains(NO_SHALLOW) => {

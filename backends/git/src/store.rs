@@ -249,14 +249,14 @@ impl Inner {
         let endpoints = memory.read(repo, base)?;
         memory.is_tidy = false;
         let shown = &self.server.address.shown;
-        let Some(new) = push::write(repo, base, &endpoints, batch, &self.writer, shown)? else {
+        let Some(written) = push::write(repo, base, &endpoints, batch, &self.writer, shown)? else {
             let look = self.server.connect(repo, |connection| self.server.look(connection))?;
             return if look.tip == base { Ok(revision(base)) } else { Err(self.raced(base)) };
         };
-        match push::push(&self.server, repo, &branch, base, new)? {
+        match push::push(&self.server, repo, &branch, base, &written)? {
             Pushed::Done => {
-                remember(repo, &branch, new)?;
-                Ok(revision(Some(new)))
+                remember(repo, &branch, written.commit)?;
+                Ok(revision(Some(written.commit)))
             }
             Pushed::Raced => Err(self.raced(base)),
             Pushed::Refused { status, words } => Err(self.refused(repo, base, &status, &words)?),

@@ -12,7 +12,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use git2::Oid;
 use ipvland_store::Error;
 use url::Url;
 
@@ -39,16 +38,7 @@ pub(crate) struct Talk {
 struct Notes {
     failure: Option<Error>,
     place: Option<Url>,
-    known: Option<Oid>,
-    branch: Option<Branch>,
-}
-
-/// Where a branch is, as far as this host knows.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Branch {
-    /// `refs/heads/main`.
-    pub(crate) name: String,
-    pub(crate) tip: Option<Oid>,
+    capabilities: String,
 }
 
 impl Talk {
@@ -82,28 +72,14 @@ impl Talk {
         self.notes().place.clone()
     }
 
-    /// Says which commit both this host and, most likely, the server have.
-    pub(crate) fn note_known(known: Option<Oid>) {
-        if let Some(talk) = Self::current() {
-            talk.notes().known = known;
-        }
+    /// Keeps what the server can do for a fetch.
+    pub(crate) fn note_capabilities(&self, capabilities: String) {
+        self.notes().capabilities = capabilities;
     }
 
-    /// Returns that commit.
-    pub(crate) fn known(&self) -> Option<Oid> {
-        self.notes().known
-    }
-
-    /// Says where the branch is that is to be pushed, so that the server needn't be asked.
-    pub(crate) fn note_branch(branch: Option<Branch>) {
-        if let Some(talk) = Self::current() {
-            talk.notes().branch = branch;
-        }
-    }
-
-    /// Returns that branch.
-    pub(crate) fn branch(&self) -> Option<Branch> {
-        self.notes().branch.clone()
+    /// Returns what the server can do for a fetch, or nothing where it wasn't asked.
+    pub(crate) fn capabilities(&self) -> String {
+        self.notes().capabilities.clone()
     }
 
     fn notes(&self) -> MutexGuard<'_, Notes> {

@@ -6,15 +6,14 @@ use std::{
 };
 
 use git2::{
-    Error as GitError, ErrorClass, ErrorCode, Oid, Remote,
+    Error as GitError, ErrorClass, ErrorCode, Remote,
     transport::{Service, SmartSubtransport, SmartSubtransportStream, Transport},
 };
 use ipvland_store::Error;
 
 use crate::{
-    advertisement,
+    advertisement::Advertisement,
     http::{Body, Client},
-    negotiation,
     talk::Talk,
 };
 
@@ -56,11 +55,13 @@ struct Smart {
 
 impl SmartSubtransport for Smart {
     fn action(&self, _url: &str, action: Service) -> Result<Box<dyn SmartSubtransportStream>, GitError> {
-        let (service, is_list) = match action {
-            Service::UploadPackLs => ("git-upload-pack", true),
-            Service::UploadPack => ("git-upload-pack", false),
-            Service::ReceivePackLs => ("git-receive-pack", true),
-            Service::ReceivePack => ("git-receive-pack", false),
+        let service = "git-upload-pack";
+        let is_list = match action {
+            Service::UploadPackLs => true,
+            Service::UploadPack => false,
+            Service::ReceivePackLs | Service::ReceivePack => {
+                return Err(stopped("a push over HTTP is not libgit2's"));
+            }
         };
         if is_list {
             return match self.list(service) {
@@ -83,16 +84,9 @@ impl SmartSubtransport for Smart {
 
 impl Smart {
     fn list(&self, service: &'static str) -> Result<Vec<u8>, Error> {
-        let is_push = service == "git-receive-pack";
-        if is_push
-            && let Some(branch) = self.talk.branch()
-            && let Some(capabilities) = self.client.capabilities()
-        {
-            return Ok(advertisement::of_branch(&branch, &capabilities));
-        }
         let list = self.client.references(&self.talk, service)?;
-        if is_push {
-            self.client.set_capabilities(advertisement::capabilities(&list));
+        if let Some(found) = Advertisement::read(&list) {
+            self.talk.note_capabilities(found.capabilities);
         }
         Ok(list)
     }
@@ -128,21 +122,10 @@ struct Exchange {
 enum State {
     Asking(Vec<u8>),
     Answered(Body),
-    /// We know what the server would say.
-    Foreseen(Cursor<Vec<u8>>),
     Failed,
 }
 
 impl Exchange {
-    fn ask(&self, body: Vec<u8>) -> Result<State, Error> {
-        if self.service == "git-upload-pack"
-            && let Some(answer) = self.talk.known().and_then(|known: Oid| negotiation::shortcut(&body, known))
-        {
-            return Ok(State::Foreseen(Cursor::new(answer)));
-        }
-        self.client.call(&self.talk, self.service, body).map(State::Answered)
-    }
-
     fn failed(&mut self, why: Error) -> io::Error {
         self.state = State::Failed;
         self.talk.fail(why);
@@ -154,13 +137,12 @@ impl Read for Exchange {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if let State::Asking(body) = &mut self.state {
             let body = std::mem::take(body);
-            match self.ask(body) {
-                Ok(state) => self.state = state,
+            match self.client.call(&self.talk, self.service, body) {
+                Ok(body) => self.state = State::Answered(body),
                 Err(why) => return Err(self.failed(why)),
             }
         }
         match &mut self.state {
-            State::Foreseen(answer) => answer.read(buffer),
             State::Answered(body) => {
                 body.read(&self.client, &self.talk, buffer).map_err(|why| self.failed(why))
             }

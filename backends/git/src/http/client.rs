@@ -59,7 +59,7 @@ struct State {
     /// Where the server said that the repository is for good.
     moved: Option<Url>,
     /// What the server can do for a push: the capabilities of its last list.
-    capabilities: Option<Vec<u8>>,
+    capabilities: Option<String>,
 }
 
 /// A connection between two requests.
@@ -246,12 +246,12 @@ impl Client {
     }
 
     /// Returns what the server can do for a push, if that is known.
-    pub(crate) fn capabilities(&self) -> Option<Vec<u8>> {
+    pub(crate) fn capabilities(&self) -> Option<String> {
         self.lock().capabilities.clone()
     }
 
     /// Remembers what the server can do for a push, or forgets it.
-    pub(crate) fn set_capabilities(&self, capabilities: Option<Vec<u8>>) {
+    pub(crate) fn set_capabilities(&self, capabilities: Option<String>) {
         self.lock().capabilities = capabilities;
     }
 

@@ -1,0 +1,117 @@
+//! The fetch of a few commits over HTTP (gitprotocol-pack(5), "Packfile Negotiation"), as one request.
+//!
+//! It begins where the branch was at the last fetch. libgit2 would tell of twenty commits first and wait for what the server
+//! says, and keep each fetch as a pack with a second copy of what came as a difference.
+
+use std::fs;
+
+use git2::{ObjectType, Oid, Repository};
+
+use crate::{
+    advertisement::offers,
+    errors::Failure,
+    http::Client,
+    pack::{self, Found},
+    pkt::{self, Line},
+    talk::Talk,
+};
+
+const SERVICE: &str = "git-upload-pack";
+
+/// The most bytes of an answer that are read. What is larger is libgit2's, which keeps less of it in memory.
+const MOST_ANSWER: usize = 4 << 20;
+
+/// Downloads what the server has beyond `have`, up to `tip`. Tells whether that could be done; libgit2 can do more.
+pub(crate) fn fetch(
+    client: &Client,
+    talk: &Talk,
+    repo: &Repository,
+    have: Oid,
+    tip: Oid,
+) -> Result<bool, Failure> {
+    let capabilities = talk.capabilities();
+    if !offers(&capabilities, "side-band-64k") {
+        return Ok(false);
+    }
+    let request = request(repo, have, tip, &capabilities);
+    let mut body = client.call(talk, SERVICE, request)?;
+    let mut answer = Vec::new();
+    let mut buffer = [0; 16 << 10];
+    loop {
+        match body.read(client, talk, &mut buffer)? {
+            0 => break,
+            count => answer.extend_from_slice(&buffer[..count]),
+        }
+        if answer.len() > MOST_ANSWER {
+            // The rest is left, and the connection with it.
+            return Ok(false);
+        }
+    }
+    body.give_back(client);
+    let odb = repo.odb()?;
+    let known = |id: Oid| {
+        let object = odb.read(id).ok()?;
+        Some(Found { kind: object.kind(), data: object.data().to_vec() })
+    };
+    let Some(mut found) = pack(&answer).and_then(|pack| pack::objects(&pack, known)) else {
+        return Ok(false);
+    };
+    // Should this be broken off, a commit without its folders must not be there.
+    found.sort_by_key(|object| object.kind == ObjectType::Commit);
+    for object in &found {
+        odb.write(object.kind, &object.data)?;
+    }
+    Ok(repo.find_commit(tip).is_ok())
+}
+
+fn request(repo: &Repository, have: Oid, tip: Oid, capabilities: &str) -> Vec<u8> {
+    let wanted = ["side-band-64k", "thin-pack", "ofs-delta", "no-progress", "object-format=sha1"];
+    let words: Vec<_> = wanted.into_iter().filter(|word| offers(capabilities, word)).collect();
+    let mut request = Vec::new();
+    pkt::push(&mut request, format!("want {tip} {}\n", words.join(" ")).as_bytes());
+    // Where the clone ends. Else the server took it for granted that what came before is here as well.
+    for end in fs::read_to_string(repo.path().join("shallow")).unwrap_or_default().lines() {
+        pkt::push(&mut request, format!("shallow {end}\n").as_bytes());
+    }
+    request.extend_from_slice(pkt::FLUSH);
+    pkt::push(&mut request, format!("have {have}\n").as_bytes());
+    pkt::push(&mut request, b"done\n");
+    request
+}
+
+/// Takes the pack out of an answer: what is on the first side band, after the lines that name what both have.
+fn pack(answer: &[u8]) -> Option<Vec<u8>> {
+    let mut pack = Vec::new();
+    let mut rest = answer;
+    loop {
+        match pkt::next(&mut rest)? {
+            Line::Flush => return Some(pack),
+            Line::Data(line) => match line.split_first()? {
+                (1, data) => pack.extend_from_slice(data),
+                (2, _) => {}
+                _ if line.starts_with(b"ACK ") || line.starts_with(b"NAK") => {}
+                // An error, or a line that nobody asked for.
+                _ => return None,
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pack_is_what_is_on_the_first_band() {
+        let mut answer = Vec::new();
+        for line in [&b"NAK\n"[..], b"\x02counting", b"\x01PA", b"\x01CK"] {
+            pkt::push(&mut answer, line);
+        }
+        assert_eq!(pack(&answer), None);
+        answer.extend_from_slice(pkt::FLUSH);
+        assert_eq!(pack(&answer).unwrap(), b"PACK");
+        for broken in ["", "000cERR no\n0000", "0009\x03bad\n0000"] {
+            assert_eq!(pack(broken.as_bytes()), None, "{broken}");
+        }
+    }
+}
