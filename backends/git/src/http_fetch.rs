@@ -3,7 +3,7 @@
 //! It begins where the branch was at the last fetch. libgit2 would tell of twenty commits first and wait for what the server
 //! says, and keep each fetch as a pack with a second copy of what came as a difference.
 
-use std::fs;
+use std::{fs, io::Write as _};
 
 use git2::{ObjectType, Oid, Repository};
 
@@ -20,6 +20,9 @@ const SERVICE: &str = "git-upload-pack";
 
 /// The most bytes of an answer that are read. What is larger is libgit2's, which keeps less of it in memory.
 const MOST_ANSWER: usize = 4 << 20;
+
+/// The most objects that are kept as files of their own: each takes a block of the disk.
+const MOST_OBJECTS: usize = 32;
 
 /// Downloads what the server has beyond `have`, up to `tip`. Tells whether that could be done; libgit2 can do more.
 pub(crate) fn fetch(
@@ -53,13 +56,21 @@ pub(crate) fn fetch(
         let object = odb.read(id).ok()?;
         Some(Found { kind: object.kind(), data: object.data().to_vec() })
     };
-    let Some(mut found) = pack(&answer).and_then(|pack| pack::objects(&pack, known)) else {
-        return Ok(false);
-    };
-    // Should this be broken off, a commit without its folders must not be there.
-    found.sort_by_key(|object| object.kind == ObjectType::Commit);
-    for object in &found {
-        odb.write(object.kind, &object.data)?;
+    let Some(pack) = pack(&answer) else { return Ok(false) };
+    match pack::objects(&pack, MOST_OBJECTS, known) {
+        Some(mut found) => {
+            // Should this be broken off, a commit without its folders must not be there.
+            found.sort_by_key(|object| object.kind == ObjectType::Commit);
+            for object in &found {
+                odb.write(object.kind, &object.data)?;
+            }
+        }
+        None => {
+            let mut writer = odb.packwriter()?;
+            if writer.write_all(&pack).is_err() || writer.commit().is_err() {
+                return Ok(false);
+            }
+        }
     }
     Ok(repo.find_commit(tip).is_ok())
 }

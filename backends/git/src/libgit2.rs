@@ -24,6 +24,9 @@ pub(crate) fn set_up(timeout: Duration) -> Result<()> {
     SET_UP
         .get_or_init(|| {
             let milliseconds = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
+            // The checksum of zlib shows what a disk has spoiled. To hash a folder of thousands anew each time that it's read
+            // would take longer than all the rest of a call.
+            opts::strict_hash_verification(false);
             let levels =
                 [ConfigLevel::ProgramData, ConfigLevel::System, ConfigLevel::XDG, ConfigLevel::Global];
             for level in levels {

@@ -19,20 +19,22 @@ pub(crate) struct Found {
 }
 
 /// Reads all objects of a pack, with those that are differences to objects which `known` finds. `None` where that can't be
-/// done: the pack is broken, too large, or needs an object that isn't known.
-pub(crate) fn objects(pack: &[u8], known: impl Fn(Oid) -> Option<Found>) -> Option<Vec<Found>> {
+/// done: the pack is broken, too large, has more objects than `most`, or needs one that isn't known.
+pub(crate) fn objects(pack: &[u8], most: usize, known: impl Fn(Oid) -> Option<Found>) -> Option<Vec<Found>> {
     let (body, sum) = pack.split_at_checked(pack.len().checked_sub(20)?)?;
     if Sha1::digest(body)[..] != *sum || !body.starts_with(b"PACK\0\0\0\x02") {
         return None;
     }
-    let count = u32::from_be_bytes(body.get(8..12)?.try_into().ok()?);
+    let count = u32::from_be_bytes(body.get(8..12)?.try_into().ok()?) as usize;
+    if count > most {
+        return None;
+    }
     let mut rest = &body[12..];
     let mut left = MOST;
     let mut found: Vec<Found> = Vec::new();
-    // Where in the pack an object begins, and its name.
+    // Where in the pack an object begins.
     let mut by_place: BTreeMap<usize, usize> = BTreeMap::new();
-    let mut by_name: BTreeMap<Oid, usize> = BTreeMap::new();
-    for number in 0..count as usize {
+    for number in 0..count {
         let place = body.len() - rest.len();
         let (code, size) = head(&mut rest)?;
         let kind = match code {
@@ -51,10 +53,11 @@ pub(crate) fn objects(pack: &[u8], known: impl Fn(Oid) -> Option<Found>) -> Opti
                         let (name, after) = rest.split_at_checked(20)?;
                         rest = after;
                         let name = Oid::from_bytes(name).ok()?;
-                        match by_name.get(&name) {
-                            Some(number) => found.get(*number)?.clone(),
-                            None => known(name)?,
-                        }
+                        // Most often it's one that the server knows to be here.
+                        let named = |object: &&Found| {
+                            Oid::hash_object(object.kind, &object.data).is_ok_and(|id| id == name)
+                        };
+                        known(name).or_else(|| found.iter().find(named).cloned())?
                     }
                     _ => return None,
                 };
@@ -64,7 +67,6 @@ pub(crate) fn objects(pack: &[u8], known: impl Fn(Oid) -> Option<Found>) -> Opti
         };
         left = left.checked_sub(object.data.len())?;
         by_place.insert(place, number);
-        by_name.insert(Oid::hash_object(object.kind, &object.data).ok()?, number);
         found.push(object);
     }
     rest.is_empty().then_some(found)
@@ -135,24 +137,25 @@ mod tests {
     #[test]
     fn reads_what_was_written() {
         let (old, pack) = pack();
-        let found = objects(&pack, |_| Some(old.clone())).unwrap();
+        let found = objects(&pack, 3, |_| Some(old.clone())).unwrap();
         assert_eq!(found[0], Found { kind: ObjectType::Commit, data: b"a commit".to_vec() });
         assert_eq!((&found[1].data[..3], found[1].data.len()), (&b"new"[..], 5_003));
         assert_eq!(found[2].data, [1; 100_000]);
-        assert_eq!(objects(&pack, |_| None), None);
+        assert_eq!(objects(&pack, 3, |_| None), None);
+        assert_eq!(objects(&pack, 2, |_| Some(old.clone())), None);
     }
 
     #[test]
     fn a_broken_pack_is_none() {
         let (old, pack) = pack();
         for end in 0..pack.len() {
-            assert_eq!(objects(&pack[..end], |_| Some(old.clone())), None, "{end}");
+            assert_eq!(objects(&pack[..end], 3, |_| Some(old.clone())), None, "{end}");
             // With a right sum at its end it's still too short.
             let mut short = pack[..end].to_vec();
             let sum = Sha1::digest(&short);
             short.extend_from_slice(&sum);
             if end != pack.len() - 20 {
-                assert_eq!(objects(&short, |_| Some(old.clone())), None, "{end}");
+                assert_eq!(objects(&short, 3, |_| Some(old.clone())), None, "{end}");
             }
         }
     }
