@@ -513,7 +513,7 @@ impl Kernel for FakeKernel {
                 state.change_route(op).map_err(|number| KernelError {
                     action,
                     errno: Some(number),
-                    meaning: errno::route_meaning(number, op, &link),
+                    meaning: errno::route_meaning(number, None, op, &link),
                 })
             })
             .collect();

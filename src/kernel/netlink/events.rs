@@ -1,9 +1,13 @@
 //! What the kernel tells without being asked.
 //!
 //! A task of its own reads the socket and marks what sort of thing changed; the stream hands the marks out. So a reader
-//! that is slow, or a storm of changes, costs four bits and no memory.
+//! that is slow, or a storm of changes, costs four bits and no memory. Of each message the header alone is looked at.
+//!
+//! What our own writer does to the routes is known, and not told: 10,000 of its changes would only ask for a full pass.
 
 use std::{
+    io,
+    os::fd::{AsRawFd, RawFd},
     sync::{
         Arc,
         atomic::{AtomicU8, Ordering},
@@ -15,25 +19,39 @@ use futures::{
     StreamExt,
     stream::{self, BoxStream},
 };
-use netlink_packet_route::RouteNetlinkMessage as Message;
-use rtnetlink::{
-    MulticastGroup,
-    packet_core::{NetlinkMessage, NetlinkPayload},
+use netlink_sys::{Socket, protocols::NETLINK_ROUTE};
+use rustix::{io::Errno, net::sockopt};
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    sync::Notify,
+    task::JoinHandle,
 };
-use tokio::{sync::Notify, task::JoinHandle};
 
-use super::KernelEvent;
+use crate::kernel::{
+    KernelEvent,
+    routes::{
+        OwnPort,
+        parse::{self, Message},
+        wire,
+    },
+};
 
 /// How long after a failure the socket is opened anew.
 const PAUSE: Duration = Duration::from_secs(1);
 
-const GROUPS: [MulticastGroup; 5] = [
-    MulticastGroup::Link,
-    MulticastGroup::Ipv4Ifaddr,
-    MulticastGroup::Ipv6Ifaddr,
-    MulticastGroup::Ipv4Route,
-    MulticastGroup::Ipv6Route,
-];
+/// The groups of `linux/rtnetlink.h` whose events are told: `RTNLGRP_LINK`, `RTNLGRP_IPV4_IFADDR`, `RTNLGRP_IPV4_ROUTE`,
+/// `RTNLGRP_IPV6_IFADDR` and `RTNLGRP_IPV6_ROUTE`.
+const GROUPS: [u32; 5] = [1, 5, 7, 9, 11];
+
+/// The receive buffer that is asked for, in bytes. The kernel takes memory for what waits in it only, and a storm of some
+/// thousand route changes, our own among them, must not be an overrun.
+const RECEIVE_BUFFER: usize = 4 << 20;
+
+/// The largest message that is read; what is longer has its header before the cut.
+const LONGEST: usize = 1 << 14;
+
+/// How many messages are read before others get a turn.
+const AT_ONCE: usize = 256;
 
 const EVENTS: [KernelEvent; 4] =
     [KernelEvent::Overrun, KernelEvent::Link, KernelEvent::Address, KernelEvent::Route];
@@ -74,10 +92,10 @@ impl Drop for Reader {
 }
 
 /// Returns the events from now on: the socket is open when this returns, if it can be opened.
-pub(super) fn stream() -> BoxStream<'static, KernelEvent> {
+pub(super) fn stream(own: OwnPort) -> BoxStream<'static, KernelEvent> {
     let marks = Arc::new(Marks::default());
     let first = Subscription::open();
-    let reader = Reader(tokio::spawn(read(first, Arc::clone(&marks))));
+    let reader = Reader(tokio::spawn(read(first, own, Arc::clone(&marks))));
     stream::unfold((marks, reader), |(marks, reader)| async move {
         let event = marks.take().await;
         Some((event, (marks, reader)))
@@ -85,17 +103,13 @@ pub(super) fn stream() -> BoxStream<'static, KernelEvent> {
     .boxed()
 }
 
-async fn read(first: std::io::Result<Subscription>, marks: Arc<Marks>) {
+async fn read(first: io::Result<Subscription>, own: OwnPort, marks: Arc<Marks>) {
     let mut next = first;
     loop {
         match next {
             Ok(mut subscription) => {
-                while let Some(event) = subscription.next().await {
-                    if let Some(event) = event {
-                        marks.set(event);
-                    }
-                }
-                tracing::warn!("the kernel's event socket failed; it is opened anew");
+                let error = subscription.follow(&own, &marks).await;
+                tracing::warn!(%error, "the kernel's event socket failed; it is opened anew");
             }
             Err(error) => tracing::warn!(%error, "cannot subscribe to the kernel's events; trying again"),
         }
@@ -107,34 +121,74 @@ async fn read(first: std::io::Result<Subscription>, marks: Arc<Marks>) {
 
 /// An open event socket.
 struct Subscription {
-    messages: BoxStream<'static, NetlinkMessage<Message>>,
-    // The socket's task ends when nobody can send requests any more and nobody reads.
-    _handle: rtnetlink::Handle,
+    socket: AsyncFd<Descriptor>,
+    buffer: Vec<u8>,
+}
+
+/// A socket that tokio can wait for.
+struct Descriptor(Socket);
+
+impl AsRawFd for Descriptor {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
 }
 
 impl Subscription {
-    fn open() -> std::io::Result<Self> {
-        let (task, handle, messages) = rtnetlink::new_multicast_connection(&GROUPS)?;
-        tokio::spawn(task);
-        Ok(Self { messages: messages.map(|(message, _)| message).boxed(), _handle: handle })
+    fn open() -> io::Result<Self> {
+        let mut socket = Socket::new(NETLINK_ROUTE)?;
+        socket.bind_auto()?;
+        socket.set_non_blocking(true)?;
+        // Beyond `net.core.rmem_max` where we may.
+        if sockopt::set_socket_recv_buffer_size_force(&socket, RECEIVE_BUFFER).is_err() {
+            sockopt::set_socket_recv_buffer_size(&socket, RECEIVE_BUFFER)?;
+        }
+        for group in GROUPS {
+            socket.add_membership(group)?;
+        }
+        let socket = AsyncFd::with_interest(Descriptor(socket), Interest::READABLE)?;
+        Ok(Self { socket, buffer: vec![0; LONGEST] })
     }
 
-    /// Returns the next message's event, `Some(None)` where it is of no interest, `None` at the end of the socket.
-    async fn next(&mut self) -> Option<Option<KernelEvent>> {
-        let message = self.messages.next().await?;
-        Some(match message.payload {
-            NetlinkPayload::Overrun(_) => Some(KernelEvent::Overrun),
-            NetlinkPayload::InnerMessage(Message::NewLink(_) | Message::DelLink(_)) => {
-                Some(KernelEvent::Link)
+    /// Marks what comes until the socket fails, and returns why it did.
+    async fn follow(&mut self, own: &OwnPort, marks: &Marks) -> io::Error {
+        loop {
+            let mut ready = match self.socket.readable().await {
+                Ok(ready) => ready,
+                Err(error) => return error,
+            };
+            for _ in 0..AT_ONCE {
+                let received = ready.try_io(|fd| fd.get_ref().0.recv_from(&mut &mut self.buffer[..], 0));
+                match received {
+                    Err(_would_block) => break,
+                    // Only the kernel's word counts.
+                    Ok(Ok((_, sender))) if sender.port_number() != 0 => {}
+                    Ok(Ok((length, _))) => {
+                        let datagram = self.buffer.get(..length).unwrap_or(&self.buffer);
+                        parse::messages(datagram)
+                            .filter_map(|message| event(&message, own))
+                            .for_each(|event| marks.set(event));
+                    }
+                    Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Ok(Err(error)) if error.raw_os_error() == Some(Errno::NOBUFS.raw_os_error()) => {
+                        marks.set(KernelEvent::Overrun);
+                    }
+                    Ok(Err(error)) => return error,
+                }
             }
-            NetlinkPayload::InnerMessage(Message::NewAddress(_) | Message::DelAddress(_)) => {
-                Some(KernelEvent::Address)
-            }
-            NetlinkPayload::InnerMessage(Message::NewRoute(_) | Message::DelRoute(_)) => {
-                Some(KernelEvent::Route)
-            }
-            _ => None,
-        })
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// Returns what a message tells, if that is of interest.
+fn event(message: &Message<'_>, own: &OwnPort) -> Option<KernelEvent> {
+    match message.kind {
+        wire::OVERRUN => Some(KernelEvent::Overrun),
+        wire::NEW_LINK | wire::DEL_LINK => Some(KernelEvent::Link),
+        wire::NEW_ADDRESS | wire::DEL_ADDRESS => Some(KernelEvent::Address),
+        wire::NEW_ROUTE | wire::DEL_ROUTE => (!own.is(message.port)).then_some(KernelEvent::Route),
+        _ => None,
     }
 }
 
