@@ -7,7 +7,6 @@
 
 use std::{
     io,
-    os::fd::{AsRawFd, RawFd},
     sync::{
         Arc,
         atomic::{AtomicU8, Ordering},
@@ -19,13 +18,9 @@ use futures::{
     StreamExt,
     stream::{self, BoxStream},
 };
-use netlink_sys::{Socket, protocols::NETLINK_ROUTE};
+use netlink_sys::{AsyncSocket as _, AsyncSocketExt as _, TokioSocket, protocols::NETLINK_ROUTE};
 use rustix::{io::Errno, net::sockopt};
-use tokio::{
-    io::{Interest, unix::AsyncFd},
-    sync::Notify,
-    task::JoinHandle,
-};
+use tokio::{sync::Notify, task::JoinHandle};
 
 use crate::kernel::{
     KernelEvent,
@@ -47,11 +42,8 @@ const GROUPS: [u32; 5] = [1, 5, 7, 9, 11];
 /// thousand route changes, our own among them, must not be an overrun.
 const RECEIVE_BUFFER: usize = 4 << 20;
 
-/// The largest message that is read; what is longer has its header before the cut.
-const LONGEST: usize = 1 << 14;
-
-/// How many messages are read before others get a turn.
-const AT_ONCE: usize = 256;
+/// The largest message that is read, far above a link with all that it may have. The kernel splits none.
+const LONGEST: usize = 1 << 16;
 
 const EVENTS: [KernelEvent; 4] =
     [KernelEvent::Overrun, KernelEvent::Link, KernelEvent::Address, KernelEvent::Route];
@@ -121,62 +113,48 @@ async fn read(first: io::Result<Subscription>, own: OwnPort, marks: Arc<Marks>) 
 
 /// An open event socket.
 struct Subscription {
-    socket: AsyncFd<Descriptor>,
+    socket: TokioSocket,
     buffer: Vec<u8>,
-}
-
-/// A socket that tokio can wait for.
-struct Descriptor(Socket);
-
-impl AsRawFd for Descriptor {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0.as_raw_fd()
-    }
 }
 
 impl Subscription {
     fn open() -> io::Result<Self> {
-        let mut socket = Socket::new(NETLINK_ROUTE)?;
-        socket.bind_auto()?;
-        socket.set_non_blocking(true)?;
+        let mut socket = TokioSocket::new(NETLINK_ROUTE)?;
+        let inner = socket.socket_mut();
+        inner.bind_auto()?;
         // Beyond `net.core.rmem_max` where we may.
-        if sockopt::set_socket_recv_buffer_size_force(&socket, RECEIVE_BUFFER).is_err() {
-            sockopt::set_socket_recv_buffer_size(&socket, RECEIVE_BUFFER)?;
+        if sockopt::set_socket_recv_buffer_size_force(&*inner, RECEIVE_BUFFER).is_err() {
+            sockopt::set_socket_recv_buffer_size(&*inner, RECEIVE_BUFFER)?;
         }
         for group in GROUPS {
-            socket.add_membership(group)?;
+            inner.add_membership(group)?;
         }
-        let socket = AsyncFd::with_interest(Descriptor(socket), Interest::READABLE)?;
         Ok(Self { socket, buffer: vec![0; LONGEST] })
     }
 
     /// Marks what comes until the socket fails, and returns why it did.
     async fn follow(&mut self, own: &OwnPort, marks: &Marks) -> io::Error {
         loop {
-            let mut ready = match self.socket.readable().await {
-                Ok(ready) => ready,
-                Err(error) => return error,
-            };
-            for _ in 0..AT_ONCE {
-                let received = ready.try_io(|fd| fd.get_ref().0.recv_from(&mut &mut self.buffer[..], 0));
-                match received {
-                    Err(_would_block) => break,
-                    // Only the kernel's word counts.
-                    Ok(Ok((_, sender))) if sender.port_number() != 0 => {}
-                    Ok(Ok((length, _))) => {
-                        let datagram = self.buffer.get(..length).unwrap_or(&self.buffer);
-                        parse::messages(datagram)
-                            .filter_map(|message| event(&message, own))
-                            .for_each(|event| marks.set(event));
-                    }
-                    Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Ok(Err(error)) if error.raw_os_error() == Some(Errno::NOBUFS.raw_os_error()) => {
-                        marks.set(KernelEvent::Overrun);
-                    }
-                    Ok(Err(error)) => return error,
+            let mut space = &mut self.buffer[..];
+            let received = self.socket.recv_from(&mut space).await;
+            let length = LONGEST - space.len();
+            match received {
+                // Only the kernel's word counts.
+                Ok(sender) if sender.port_number() != 0 => {}
+                // What was cut off is not read.
+                Ok(_) if length == LONGEST => marks.set(KernelEvent::Overrun),
+                Ok(_) => {
+                    let datagram = self.buffer.get(..length).unwrap_or_default();
+                    parse::messages(datagram)
+                        .filter_map(|message| event(&message, own))
+                        .for_each(|event| marks.set(event));
                 }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.raw_os_error() == Some(Errno::NOBUFS.raw_os_error()) => {
+                    marks.set(KernelEvent::Overrun);
+                }
+                Err(error) => return error,
             }
-            tokio::task::yield_now().await;
         }
     }
 }
