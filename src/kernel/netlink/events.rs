@@ -38,9 +38,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// `RTNLGRP_IPV6_IFADDR` and `RTNLGRP_IPV6_ROUTE`.
 const GROUPS: [u32; 5] = [1, 5, 7, 9, 11];
 
-/// The receive buffer that is asked for, in bytes. The kernel takes memory for what waits in it only, and a storm of some
-/// thousand route changes, our own among them, must not be an overrun.
-const RECEIVE_BUFFER: usize = 4 << 20;
+/// The receive buffer that is asked for, in bytes. The kernel takes memory for what waits in it only, and a storm of 10,000
+/// route changes, our own among them, must not be an overrun where the machine is busy.
+const RECEIVE_BUFFER: usize = 16 << 20;
 
 /// The largest message that is read, far above a link with all that it may have. The kernel splits none.
 const LONGEST: usize = 1 << 16;
