@@ -370,7 +370,7 @@ fn a_route_by_a_link_alone_keeps_its_source_and_mtu() {
         assert_eq!(
             netlink.change_routes(&[RouteOp::Add(foreign)]).await.remove(0).unwrap_err().to_string(),
             "cannot add the route to 10.1.48.7/32 on eth2: the kernel refuses it on eth2; the source that it names may be no \
-             address of this host any more (errno 22)"
+             address of this host any more; it says \"Invalid prefsrc address\" (errno 22)"
         );
     });
 }

@@ -1,6 +1,7 @@
 //! What the kernel's error numbers mean to an operator.
 //!
-//! Netlink answers with a number; its text (`NLMSGERR_ATTR_MSG`) doesn't reach us, so the sentences are written here.
+//! Netlink answers with a number and at times with words (`NLMSGERR_ATTR_MSG`), which are a developer's: "Nexthop has invalid
+//! gateway". So the sentences are written here, and the kernel's own words are told where they know more than we do.
 
 use rustix::io::Errno;
 
@@ -57,25 +58,34 @@ pub fn meaning(errno: i32) -> String {
     format!("{words} (errno {errno})")
 }
 
-/// Returns what an error number means for a change of a route, given the name of its link.
-pub fn route_meaning(errno: i32, op: &RouteOp, link: &str) -> String {
+/// Returns what an error number means for a change of a route, given the name of its link and what else the kernel said.
+pub fn route_meaning(errno: i32, told: Option<&str>, op: &RouteOp, link: &str) -> String {
     let route = op.route();
+    // `EINVAL` has many reasons, of which ours are the likely ones.
+    let aside = |words: String| match told {
+        Some(told) => format!("{words}; it says \"{told}\""),
+        None => words,
+    };
     let words = match (Errno::from_raw_os_error(errno), route.gateway) {
         (Errno::NETUNREACH | Errno::HOSTUNREACH, Some(hop)) => {
             format!("the next hop {hop} is not on a subnet of {link}, or {link} is down")
         }
-        (Errno::INVAL, Some(hop)) => format!(
+        (Errno::INVAL, Some(hop)) => aside(format!(
             "the kernel refuses {hop} as a next hop on {link}; it may be an address of this host, or not a single host's"
-        ),
-        (Errno::INVAL, None) => format!(
+        )),
+        (Errno::INVAL, None) => aside(format!(
             "the kernel refuses it on {link}; the source that it names may be no address of this host any more"
-        ),
+        )),
         (Errno::NETDOWN, _) => format!("{link} is down; raise it with `ip link set {link} up`"),
         (Errno::NODEV, _) => format!("the interface {link} is gone"),
         (Errno::EXIST, _) => {
             format!("another route to {} has the metric {} already", route.prefix, route.metric)
         }
-        _ => return meaning(errno),
+        (Errno::PERM | Errno::ACCESS | Errno::NOMEM | Errno::NOBUFS, _) => return meaning(errno),
+        _ => match told {
+            Some(told) => format!("the kernel says \"{told}\""),
+            None => return meaning(errno),
+        },
     };
     format!("{words} (errno {errno})")
 }
@@ -147,9 +157,23 @@ mod tests {
     #[test]
     fn a_next_hop_out_of_reach_is_named_with_its_interface() {
         assert_eq!(
-            route_meaning(UNREACHABLE, &add("10.1.51.0/24", "10.1.1.51"), "eth2"),
+            route_meaning(UNREACHABLE, Some("No way"), &add("10.1.51.0/24", "10.1.1.51"), "eth2"),
             "the next hop 10.1.1.51 is not on a subnet of eth2, or eth2 is down (errno 101)"
         );
+    }
+
+    #[test]
+    fn the_kernels_words_are_told_where_they_know_more() {
+        let op = add("10.1.51.0/24", "10.1.1.51");
+        assert_eq!(
+            route_meaning(95, Some("IPv4: route type not supported"), &op, "eth2"),
+            "the kernel says \"IPv4: route type not supported\" (errno 95)"
+        );
+        assert!(
+            route_meaning(INVALID, Some("Invalid prefix"), &op, "eth2")
+                .ends_with("; it says \"Invalid prefix\" (errno 22)")
+        );
+        assert_eq!(route_meaning(1, Some("No"), &op, "eth2"), meaning(1));
     }
 
     #[test]

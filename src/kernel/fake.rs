@@ -396,7 +396,9 @@ impl Kernel for FakeKernel {
         let mut state = self.lock();
         state.dumps += 1;
         state.check("list the routes")?;
-        Ok(state.routes.clone())
+        let mut routes = state.routes.clone();
+        routes.sort_by_key(|route| (route.prefix, route.metric));
+        Ok(routes)
     }
 
     async fn add_link(&self, name: &str, alias: &str, link: NewLink) -> Result<LinkIndex> {
@@ -503,8 +505,7 @@ impl Kernel for FakeKernel {
 
     async fn change_routes(&self, ops: &[RouteOp]) -> Vec<Result<()>> {
         let mut state = self.lock();
-        let results = ops
-            .iter()
+        ops.iter()
             .map(|op| {
                 let link = op.route().link.and_then(|index| state.links.get(&index));
                 let link = link.map_or("no interface", |link| &link.name).to_owned();
@@ -513,15 +514,10 @@ impl Kernel for FakeKernel {
                 state.change_route(op).map_err(|number| KernelError {
                     action,
                     errno: Some(number),
-                    meaning: errno::route_meaning(number, op, &link),
+                    meaning: errno::route_meaning(number, None, op, &link),
                 })
             })
-            .collect();
-        drop(state);
-        if !ops.is_empty() {
-            self.tell(KernelEvent::Route);
-        }
-        results
+            .collect()
     }
 
     fn events(&self) -> BoxStream<'static, KernelEvent> {

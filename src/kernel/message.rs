@@ -1,24 +1,17 @@
-//! Netlink messages to and from [`Link`], [`Address`] and [`Route`]: no I/O.
-
-use std::net::IpAddr;
+//! Netlink messages to and from [`Link`] and [`Address`]: no I/O.
 
 use ipnet::IpNet;
 use netlink_packet_route::{
-    AddressFamily,
     address::{AddressAttribute, AddressFlags, AddressMessage, AddressScope},
     link::{
         InfoData, InfoIpVlan, InfoKind, InfoVlan, IpVlanFlags, IpVlanMode, LinkAttribute, LinkFlags,
         LinkInfo, LinkMessage,
     },
-    route::{
-        RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteMetric, RouteProtocol, RouteScope,
-        RouteType, RouteVia,
-    },
 };
 
 pub(super) mod device;
 
-use super::{Address, Flag, Link, LinkIndex, LinkKind, Mode, NewLink, Route};
+use super::{Address, Flag, Link, LinkIndex, LinkKind, Mode, NewLink};
 
 /// Reads a link.
 pub(super) fn link(message: &LinkMessage) -> Link {
@@ -184,141 +177,9 @@ pub(super) fn address(message: &AddressMessage) -> Option<Address> {
     })
 }
 
-/// Writes the question for all routes of the main table of a family.
-pub(super) fn all_routes(family: AddressFamily) -> RouteMessage {
-    let mut message = RouteMessage::default();
-    message.header.address_family = family;
-    message.header.table = RouteHeader::RT_TABLE_MAIN;
-    message
-}
-
-/// Reads a route; one of another table or another sort is none.
-pub(super) fn route(message: &RouteMessage) -> Option<Route> {
-    let header = &message.header;
-    let v6 = header.address_family == AddressFamily::Inet6;
-    let unspecified = if v6 { IpAddr::from([0; 16]) } else { IpAddr::from([0; 4]) };
-    let mut table = u32::from(header.table);
-    let (mut prefix, mut gateway, mut link, mut metric) = (unspecified, None, None, 0);
-    let (mut source, mut mtu) = (None, None);
-    for attribute in &message.attributes {
-        match attribute {
-            RouteAttribute::Destination(to) => prefix = ip(to)?,
-            RouteAttribute::Gateway(hop) => gateway = ip(hop),
-            RouteAttribute::Via(RouteVia::Inet6(hop)) => gateway = Some(IpAddr::V6(*hop)),
-            RouteAttribute::Oif(index) => link = Some(*index),
-            RouteAttribute::Priority(priority) => metric = *priority,
-            RouteAttribute::PrefSource(address) => source = ip(address),
-            RouteAttribute::Metrics(metrics) => {
-                mtu = metrics.iter().find_map(|metric| match metric {
-                    RouteMetric::Mtu(mtu) => Some(*mtu),
-                    _ => None,
-                });
-            }
-            RouteAttribute::Table(number) => table = *number,
-            _ => {}
-        }
-    }
-    match header.kind {
-        RouteType::Unicast => {}
-        // These win over a route of ours as any other would; IPv6 says that they leave by `lo`.
-        RouteType::BlackHole | RouteType::Unreachable | RouteType::Prohibit => (gateway, link) = (None, None),
-        _ => return None,
-    }
-    (table == u32::from(RouteHeader::RT_TABLE_MAIN)).then_some(())?;
-    Some(Route {
-        prefix: IpNet::new(prefix, header.destination_prefix_length).ok()?,
-        gateway,
-        link,
-        protocol: header.protocol.into(),
-        metric,
-        source,
-        mtu,
-    })
-}
-
-fn ip(address: &RouteAddress) -> Option<IpAddr> {
-    match address {
-        RouteAddress::Inet(ip) => Some(IpAddr::V4(*ip)),
-        RouteAddress::Inet6(ip) => Some(IpAddr::V6(*ip)),
-        _ => None,
-    }
-}
-
-/// Writes a route, of any scope where it is to be removed.
-///
-/// The kernel takes what is missing in a removal for "any", so all that [`Route`] has is written: prefix, gateway, link,
-/// protocol and metric, and what else tells it from others.
-pub(super) fn write_route(route: &Route, remove: bool) -> RouteMessage {
-    let mut message = RouteMessage::default();
-    let header = &mut message.header;
-    header.address_family = match route.prefix {
-        IpNet::V4(_) => AddressFamily::Inet,
-        IpNet::V6(_) => AddressFamily::Inet6,
-    };
-    header.destination_prefix_length = route.prefix.prefix_len();
-    header.table = RouteHeader::RT_TABLE_MAIN;
-    header.protocol = RouteProtocol::from(route.protocol);
-    header.kind = RouteType::Unicast;
-    header.scope = match route.gateway {
-        _ if remove => RouteScope::NoWhere,
-        Some(_) => RouteScope::Universe,
-        None => RouteScope::Link,
-    };
-    message.attributes.push(RouteAttribute::Destination(route.prefix.network().into()));
-    match (route.gateway, route.prefix) {
-        (Some(IpAddr::V6(hop)), IpNet::V4(_)) => {
-            message.attributes.push(RouteAttribute::Via(RouteVia::Inet6(hop)))
-        }
-        (Some(hop), _) => message.attributes.push(RouteAttribute::Gateway(hop.into())),
-        (None, _) => {}
-    }
-    message.attributes.extend(route.link.map(RouteAttribute::Oif));
-    message.attributes.push(RouteAttribute::Priority(route.metric));
-    message.attributes.extend(route.source.map(|source| RouteAttribute::PrefSource(source.into())));
-    message.attributes.extend(route.mtu.map(|mtu| RouteAttribute::Metrics(vec![RouteMetric::Mtu(mtu)])));
-    message
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_route_reads_back_as_it_was_written() {
-        for (prefix, hop) in [
-            ("10.1.51.0/24", "10.1.1.51"),
-            ("2001:db8:51::/64", "2001:db8:1::51"),
-            ("10.9.0.0/16", "fe80::1"),
-        ] {
-            let wanted = Route {
-                prefix: prefix.parse().unwrap(),
-                gateway: Some(hop.parse().unwrap()),
-                link: Some(7),
-                protocol: crate::kernel::ROUTE_PROTOCOL,
-                metric: 4711,
-                source: None,
-                mtu: None,
-            };
-            assert_eq!(route(&write_route(&wanted, false)), Some(wanted));
-        }
-    }
-
-    #[test]
-    fn a_route_to_a_neighbour_keeps_its_source_and_mtu() {
-        for (prefix, source) in [("10.1.48.7/32", "10.1.1.48"), ("2001:db8:48::7/128", "2001:db8:48::5e:1")] {
-            let wanted = Route {
-                prefix: prefix.parse().unwrap(),
-                gateway: None,
-                link: Some(7),
-                protocol: crate::kernel::ROUTE_PROTOCOL,
-                metric: 4711,
-                source: Some(source.parse().unwrap()),
-                mtu: Some(1400),
-            };
-            assert_eq!(route(&write_route(&wanted, false)), Some(wanted.clone()));
-            assert_eq!(write_route(&wanted, false).header.scope, RouteScope::Link);
-        }
-    }
 
     #[test]
     fn the_parent_in_another_namespace_is_not_taken_for_one_here() {

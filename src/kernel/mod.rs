@@ -10,9 +10,11 @@ use futures::stream::BoxStream;
 use ipnet::IpNet;
 
 pub mod errno;
+mod failure;
 pub mod fake;
 mod message;
 pub mod netlink;
+mod routes;
 
 pub use fake::FakeKernel;
 pub use netlink::Netlink;
@@ -188,13 +190,15 @@ pub enum RouteOp {
 }
 
 /// Something changed in the kernel, perhaps by our own hand. A hint only: several may be merged.
+///
+/// The changes of [`Kernel::change_routes`] are not told by the [`Kernel`] that made them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KernelEvent {
     /// A link came, went, or changed.
     Link,
     /// An address came or went.
     Address,
-    /// A route came, went, or changed.
+    /// A route came, went, or changed by another hand than ours.
     Route,
     /// Events were lost (`ENOBUFS`, or the socket was opened anew): anything may have changed.
     Overrun,
@@ -291,7 +295,8 @@ pub trait Kernel: fmt::Debug + Send + Sync + 'static {
     /// Returns every address.
     async fn addresses(&self) -> Result<Vec<Address>>;
 
-    /// Returns the routes of the main table, IPv4 and IPv6, ours and others'.
+    /// Returns the routes of the main table, IPv4 and IPv6, ours and others', in the order of their prefixes (as
+    /// [`IpNet`] compares: IPv4 first, then by address, then by length), and those of one prefix in that of their metrics.
     async fn routes(&self) -> Result<Vec<Route>>;
 
     /// Makes a link with a name and an alias; if the alias can't be set, no link is left.
@@ -328,10 +333,11 @@ pub trait Kernel: fmt::Debug + Send + Sync + 'static {
 
     /// Applies changes in order and returns the result of each: one that fails stops no other.
     ///
-    /// Removing a route that is gone already is no error.
+    /// Removing a route that is gone already is no error. Any number of changes may be asked for at once; they are not one
+    /// transaction. Where the kernel's answer is lost, the table is read to tell what was done.
     async fn change_routes(&self, ops: &[RouteOp]) -> Vec<Result<()>>;
 
-    /// Returns the changes from now on. The stream doesn't end: it opens its socket anew and tells
+    /// Returns the changes from now on, but for those that [`Kernel::change_routes`] makes. The stream doesn't end: it opens its socket anew and tells
     /// [`KernelEvent::Overrun`].
     fn events(&self) -> BoxStream<'static, KernelEvent>;
 }

@@ -4,8 +4,10 @@ use ipnet::IpNet;
 use netlink_packet_route::RouteNetlinkMessage as Message;
 use rtnetlink::packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 
-use super::{Failure, KernelError, LinkIndex, Netlink, Result, errno, message};
-use crate::kernel::{Neighbour, NeighbourOp};
+use super::Netlink;
+use crate::kernel::{
+    KernelError, LinkIndex, Neighbour, NeighbourOp, Result, errno, failure::Failure, message,
+};
 
 /// Where the settings of the namespace's network are.
 const SETTINGS: &str = "/proc/sys/net";

@@ -1,9 +1,12 @@
 //! What the kernel tells without being asked.
 //!
 //! A task of its own reads the socket and marks what sort of thing changed; the stream hands the marks out. So a reader
-//! that is slow, or a storm of changes, costs four bits and no memory.
+//! that is slow, or a storm of changes, costs four bits and no memory. Of each message the header alone is looked at.
+//!
+//! What our own writer does to the routes is known, and not told: 10,000 of its changes would only ask for a full pass.
 
 use std::{
+    io,
     sync::{
         Arc,
         atomic::{AtomicU8, Ordering},
@@ -15,25 +18,32 @@ use futures::{
     StreamExt,
     stream::{self, BoxStream},
 };
-use netlink_packet_route::RouteNetlinkMessage as Message;
-use rtnetlink::{
-    MulticastGroup,
-    packet_core::{NetlinkMessage, NetlinkPayload},
-};
+use netlink_sys::{AsyncSocket as _, AsyncSocketExt as _, TokioSocket, protocols::NETLINK_ROUTE};
+use rustix::{io::Errno, net::sockopt};
 use tokio::{sync::Notify, task::JoinHandle};
 
-use super::KernelEvent;
+use crate::kernel::{
+    KernelEvent,
+    routes::{
+        OwnPort,
+        parse::{self, Message},
+        wire,
+    },
+};
 
 /// How long after a failure the socket is opened anew.
 const PAUSE: Duration = Duration::from_secs(1);
 
-const GROUPS: [MulticastGroup; 5] = [
-    MulticastGroup::Link,
-    MulticastGroup::Ipv4Ifaddr,
-    MulticastGroup::Ipv6Ifaddr,
-    MulticastGroup::Ipv4Route,
-    MulticastGroup::Ipv6Route,
-];
+/// The groups of `linux/rtnetlink.h` whose events are told: `RTNLGRP_LINK`, `RTNLGRP_IPV4_IFADDR`, `RTNLGRP_IPV4_ROUTE`,
+/// `RTNLGRP_IPV6_IFADDR` and `RTNLGRP_IPV6_ROUTE`.
+const GROUPS: [u32; 5] = [1, 5, 7, 9, 11];
+
+/// The receive buffer that is asked for, in bytes. The kernel takes memory for what waits in it only, and a storm of 10,000
+/// route changes, our own among them, must not be an overrun where the machine is busy.
+const RECEIVE_BUFFER: usize = 16 << 20;
+
+/// The largest message that is read, far above a link with all that it may have. The kernel splits none.
+const LONGEST: usize = 1 << 16;
 
 const EVENTS: [KernelEvent; 4] =
     [KernelEvent::Overrun, KernelEvent::Link, KernelEvent::Address, KernelEvent::Route];
@@ -74,10 +84,10 @@ impl Drop for Reader {
 }
 
 /// Returns the events from now on: the socket is open when this returns, if it can be opened.
-pub(super) fn stream() -> BoxStream<'static, KernelEvent> {
+pub(super) fn stream(own: OwnPort) -> BoxStream<'static, KernelEvent> {
     let marks = Arc::new(Marks::default());
     let first = Subscription::open();
-    let reader = Reader(tokio::spawn(read(first, Arc::clone(&marks))));
+    let reader = Reader(tokio::spawn(read(first, own, Arc::clone(&marks))));
     stream::unfold((marks, reader), |(marks, reader)| async move {
         let event = marks.take().await;
         Some((event, (marks, reader)))
@@ -85,17 +95,13 @@ pub(super) fn stream() -> BoxStream<'static, KernelEvent> {
     .boxed()
 }
 
-async fn read(first: std::io::Result<Subscription>, marks: Arc<Marks>) {
+async fn read(first: io::Result<Subscription>, own: OwnPort, marks: Arc<Marks>) {
     let mut next = first;
     loop {
         match next {
             Ok(mut subscription) => {
-                while let Some(event) = subscription.next().await {
-                    if let Some(event) = event {
-                        marks.set(event);
-                    }
-                }
-                tracing::warn!("the kernel's event socket failed; it is opened anew");
+                let error = subscription.follow(&own, &marks).await;
+                tracing::warn!(%error, "the kernel's event socket failed; it is opened anew");
             }
             Err(error) => tracing::warn!(%error, "cannot subscribe to the kernel's events; trying again"),
         }
@@ -107,34 +113,60 @@ async fn read(first: std::io::Result<Subscription>, marks: Arc<Marks>) {
 
 /// An open event socket.
 struct Subscription {
-    messages: BoxStream<'static, NetlinkMessage<Message>>,
-    // The socket's task ends when nobody can send requests any more and nobody reads.
-    _handle: rtnetlink::Handle,
+    socket: TokioSocket,
+    buffer: Vec<u8>,
 }
 
 impl Subscription {
-    fn open() -> std::io::Result<Self> {
-        let (task, handle, messages) = rtnetlink::new_multicast_connection(&GROUPS)?;
-        tokio::spawn(task);
-        Ok(Self { messages: messages.map(|(message, _)| message).boxed(), _handle: handle })
+    fn open() -> io::Result<Self> {
+        let mut socket = TokioSocket::new(NETLINK_ROUTE)?;
+        let inner = socket.socket_mut();
+        inner.bind_auto()?;
+        // Beyond `net.core.rmem_max` where we may.
+        if sockopt::set_socket_recv_buffer_size_force(&*inner, RECEIVE_BUFFER).is_err() {
+            sockopt::set_socket_recv_buffer_size(&*inner, RECEIVE_BUFFER)?;
+        }
+        for group in GROUPS {
+            inner.add_membership(group)?;
+        }
+        Ok(Self { socket, buffer: vec![0; LONGEST] })
     }
 
-    /// Returns the next message's event, `Some(None)` where it is of no interest, `None` at the end of the socket.
-    async fn next(&mut self) -> Option<Option<KernelEvent>> {
-        let message = self.messages.next().await?;
-        Some(match message.payload {
-            NetlinkPayload::Overrun(_) => Some(KernelEvent::Overrun),
-            NetlinkPayload::InnerMessage(Message::NewLink(_) | Message::DelLink(_)) => {
-                Some(KernelEvent::Link)
+    /// Marks what comes until the socket fails, and returns why it did.
+    async fn follow(&mut self, own: &OwnPort, marks: &Marks) -> io::Error {
+        loop {
+            let mut space = &mut self.buffer[..];
+            let received = self.socket.recv_from(&mut space).await;
+            let length = LONGEST - space.len();
+            match received {
+                // Only the kernel's word counts.
+                Ok(sender) if sender.port_number() != 0 => {}
+                // What was cut off is not read.
+                Ok(_) if length == LONGEST => marks.set(KernelEvent::Overrun),
+                Ok(_) => {
+                    let datagram = self.buffer.get(..length).unwrap_or_default();
+                    parse::messages(datagram)
+                        .filter_map(|message| event(&message, own))
+                        .for_each(|event| marks.set(event));
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.raw_os_error() == Some(Errno::NOBUFS.raw_os_error()) => {
+                    marks.set(KernelEvent::Overrun);
+                }
+                Err(error) => return error,
             }
-            NetlinkPayload::InnerMessage(Message::NewAddress(_) | Message::DelAddress(_)) => {
-                Some(KernelEvent::Address)
-            }
-            NetlinkPayload::InnerMessage(Message::NewRoute(_) | Message::DelRoute(_)) => {
-                Some(KernelEvent::Route)
-            }
-            _ => None,
-        })
+        }
+    }
+}
+
+/// Returns what a message tells, if that is of interest.
+fn event(message: &Message<'_>, own: &OwnPort) -> Option<KernelEvent> {
+    match message.kind {
+        wire::OVERRUN => Some(KernelEvent::Overrun),
+        wire::NEW_LINK | wire::DEL_LINK => Some(KernelEvent::Link),
+        wire::NEW_ADDRESS | wire::DEL_ADDRESS => Some(KernelEvent::Address),
+        wire::NEW_ROUTE | wire::DEL_ROUTE => (!own.is(message.port)).then_some(KernelEvent::Route),
+        _ => None,
     }
 }
 

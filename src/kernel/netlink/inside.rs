@@ -17,7 +17,8 @@ use netlink_packet_route::{
 };
 use rtnetlink::packet_core::NLM_F_ACK;
 
-use super::{super::message, Failure, Netlink, errno};
+use super::Netlink;
+use crate::kernel::{errno, failure::Failure, message};
 
 /// A number that the kernel may choose (`NETNSA_NSID_NOT_ASSIGNED` of `linux/net_namespace.h`).
 const NONE: i32 = -1;
