@@ -12,6 +12,8 @@ use std::{
 
 use serde_json::Value;
 
+use crate::namespace::{self, ip};
+
 /// How long anything may take that is to happen at once. No interval ends so soon.
 pub(crate) const SOON: Duration = Duration::from_secs(60);
 
@@ -47,13 +49,13 @@ impl Segment {
         self.dir.path().join("net.git")
     }
 
-    /// Starts the host 10.1.1.NUMBER, which publishes 10.1.NUMBER.0/24 and looks at the store every hour.
+    /// Starts the host 10.1.1.NUMBER, which publishes 10.2.NUMBER.0/24 and looks at the store every hour.
     pub(crate) fn start(&self, number: u8, nudge: &str) -> Host {
         let dir = self.dir.path().join(format!("h{number}"));
         fs::create_dir(&dir).unwrap();
         let shown = |path: &Path| path.display().to_string();
         let text = format!(
-            "[host]\nname = \"h{number}\"\ninterface = \"eth2\"\n[network]\nmode = \"l3\"\nsubnet = \"10.1.{number}.0/24\"\n\
+            "[host]\nname = \"h{number}\"\ninterface = \"eth2\"\n[network]\nmode = \"l3\"\nsubnet = \"10.2.{number}.0/24\"\n\
              [nudge]\n{nudge}\nwebhook = \"10.1.1.{number}:4215\"\nwebhook_secret_file = \"{}\"\n[store.git]\nrepo = \"{}\"\n\
              interval = \"1h\"\n[daemon]\nstate_dir = \"{}\"\nsocket = \"{}\"\n[log]\nlevel = \"debug\"\n",
             shown(&self.dir.path().join("secret")),
@@ -71,7 +73,8 @@ impl Segment {
             shown(&dir.join("ipvland.toml")),
         );
         let mut command = Command::new("unshare");
-        command.args(["--net", "sh", "-c", &script]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        command.env_remove(namespace::INSIDE).args(["--net", "sh", "-c", &script]);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         let process = command.spawn().expect("`unshare` of util-linux is needed");
         let host = Host { number, dir, process };
         // Until it is in a namespace of its own, its card would stay in this one.
@@ -90,7 +93,7 @@ impl Segment {
         let work = self.dir.path().join(format!("work{number}"));
         run(Command::new("git").args(["clone", "-q"]).arg(self.repository()).arg(&work));
         let record = format!(
-            "[{{\"Endpoint\": \"10.1.1.{number}\", \"Network\": \"10.1.{number}.0/24\", \"Meta\": \"\"}}]\n"
+            "[{{\"Endpoint\": \"10.1.1.{number}\", \"Network\": \"10.2.{number}.0/24\", \"Meta\": \"\"}}]\n"
         );
         fs::write(work.join(format!("endpoints/10.1.1.{number}.json")), record).unwrap();
         let git = |words: &[&str]| run(Command::new("git").arg("-C").arg(&work).args(words));
@@ -128,6 +131,7 @@ impl Host {
     /// Runs a command of the program against the daemon; returns its exit code and what it said.
     pub(crate) fn command(&self, words: &[&str]) -> (i32, String) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ipvland"));
+        command.env_remove(namespace::INSIDE);
         let output = command.args(words).arg("--config").arg(self.dir.join("ipvland.toml")).output().unwrap();
         let said = [output.stdout, output.stderr].concat();
         (output.status.code().unwrap(), String::from_utf8(said).unwrap().trim().to_owned())
@@ -142,7 +146,7 @@ impl Host {
     /// Says whether the host's kernel has our route to the prefix of a host.
     pub(crate) fn routes_to(&self, number: u8) -> bool {
         let routes = self.inside(&["ip", "route", "show", "proto", "214"]);
-        routes.lines().any(|route| route.starts_with(&format!("10.1.{number}.0/24 via 10.1.1.{number} ")))
+        routes.lines().any(|route| route.starts_with(&format!("10.2.{number}.0/24 via 10.1.1.{number} ")))
     }
 
     /// Waits until something is so.
@@ -185,16 +189,9 @@ impl Drop for Host {
     }
 }
 
-/// Runs `ip` with words split at blanks.
-fn ip(words: &str) {
-    run(Command::new("ip").args(words.split_whitespace()));
-}
-
 /// Runs a program that must succeed, and returns what it prints.
 pub(crate) fn run(command: &mut Command) -> String {
-    let output = command
-        .output()
-        .expect("`git`, `ip` of iproute2, `nsenter` of util-linux, `curl` and `openssl` are needed");
+    let output = command.output().expect("`git`, `nsenter` of util-linux, `curl` and `openssl` are needed");
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
