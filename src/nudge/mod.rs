@@ -17,6 +17,7 @@
 //! | `tour` | whom to tell, in which order and how fast |
 //! | `teller` | tells the others what this host has written |
 //! | `webhook` | hears the push webhooks of Git servers |
+//! | `report` | the numbers in the status |
 //!
 //! Only stores that are polled need it: [`Nudge::polled`](ipvland_store::Nudge::polled) says so, and until then no socket
 //! is opened.
@@ -24,6 +25,7 @@
 mod datagram;
 mod ear;
 mod peers;
+mod report;
 mod teller;
 mod tour;
 mod webhook;
@@ -31,24 +33,17 @@ mod webhook;
 #[cfg(test)]
 mod tests;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use ipvland_store::{Key, Nudge};
 use tokio::{sync::watch, task::JoinSet};
 
-use crate::{
-    config::NudgeConfig,
-    fleet::View,
-    host::Reach,
-    status::{Board, NudgeStatus, WebhookStatus},
-};
+use crate::{config::NudgeConfig, fleet::View, host::Reach, status::Board};
 use ear::{Counter, Ears, Hearing};
 use peers::Peers;
+use report::Report;
 use teller::Teller;
 use webhook::Webhook;
-
-/// How often the numbers in the status are brought up to date.
-const STATUS: Duration = Duration::from_millis(500);
 
 /// What nudges need of the daemon.
 #[derive(Debug)]
@@ -73,23 +68,15 @@ impl Nudges {
     /// Starts what is wanted; each part that is started runs for ever.
     pub fn start(self, parts: &mut JoinSet<&'static str>) {
         let Self { config, id, nudge, views, own, reach, board } = self;
-        let peers = Arc::new(Peers::default());
-        let hearing = Arc::new(Hearing::new(
-            &id,
-            nudge.clone(),
-            views.clone(),
-            own.clone(),
-            Arc::clone(&peers),
-            config.port,
-        ));
-        let relay = watch::Sender::new(());
-        let told = Arc::<Counter>::default();
-        let fleet = views.clone();
+        let (peers, told, port) = (Arc::new(Peers::default()), Arc::<Counter>::default(), config.port);
+        let hearing = Hearing::new(&id, nudge.clone(), views.clone(), own.clone(), Arc::clone(&peers), port);
+        let hearing = Arc::new(hearing);
+        let (relay, heard_at) = (watch::Sender::new(()), watch::Sender::new(Ok(None)));
         let teller = Teller {
             enabled: config.enabled,
-            port: config.port,
+            port,
             nudge: nudge.clone(),
-            views,
+            views: views.clone(),
             own,
             peers: Arc::clone(&peers),
             hearing: Arc::clone(&hearing),
@@ -100,65 +87,36 @@ impl Nudges {
             teller.run().await;
             "the teller of nudges"
         });
-        let heard_at = watch::Sender::new(Ok(None));
-        let listening = heard_at.subscribe();
-        if config.enabled {
-            let ears = Ears { listen: config.listen, port: config.port, nudge: nudge.clone(), reach };
-            let hearing = Arc::clone(&hearing);
-            parts.spawn(async move {
-                ears.keep(hearing, heard_at).await;
-                "the ear for nudges"
-            });
-        }
         let hook = config
             .webhook
-            .clone()
             .map(|listen| Webhook::new(listen, config.webhook_secret_file.clone(), nudge.clone(), relay));
-        let hooked = hook.as_ref().map(Webhook::counts);
+        let report = Report {
+            enabled: config.enabled,
+            nudge: nudge.clone(),
+            views,
+            peers,
+            told,
+            hearing: Arc::clone(&hearing),
+            heard_at: heard_at.subscribe(),
+            webhook: hook.as_ref().map(Webhook::counts),
+            board,
+        };
         if let Some(hook) = hook {
             parts.spawn(async move {
                 hook.run().await;
                 "the webhook"
             });
         }
+        if config.enabled {
+            let ears = Ears { listen: config.listen, port, nudge, reach };
+            parts.spawn(async move {
+                ears.keep(hearing, heard_at).await;
+                "the ear for nudges"
+            });
+        }
         parts.spawn(async move {
-            let polled = nudge.polled();
-            loop {
-                nudge.set_fleet(fleet.borrow().records.len(), peers.alive());
-                let counts = nudge.counts();
-                let (listen, problem) = match &*listening.borrow() {
-                    Ok(listen) => (listen.map(|listen| listen.to_string()), None),
-                    Err(problem) => (None, Some(problem.clone())),
-                };
-                let status = NudgeStatus {
-                    state: match (config.enabled, *polled.borrow()) {
-                        (false, _) => "off",
-                        (true, false) => "not needed",
-                        (true, true) => "on",
-                    }
-                    .to_owned(),
-                    listen,
-                    problem,
-                    alive: peers.alive(),
-                    sent: told.get(),
-                    heard: hearing.counts.heard.get(),
-                    answers: hearing.counts.answers.get(),
-                    refused: hearing.counts.refused.get(),
-                    repeated: hearing.counts.repeated.get(),
-                    looks: counts.looks,
-                    hints: counts.hints,
-                    true_hints: counts.true_hints,
-                    false_hints: counts.false_hints,
-                    known_hints: counts.known_hints,
-                    last_hint: counts.last_hint.as_ref().map(ToString::to_string),
-                    interval_ms: counts
-                        .interval
-                        .map(|interval| u64::try_from(interval.as_millis()).unwrap_or(u64::MAX)),
-                    webhook: hooked.as_ref().map(|hooked| WebhookStatus::clone(&hooked.borrow())),
-                };
-                board.update(|board| board.nudges = status);
-                tokio::time::sleep(STATUS).await;
-            }
+            report.run().await;
+            "the status of the nudges"
         });
     }
 }

@@ -2,6 +2,7 @@
 //! network namespaces.
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::print_stdout, reason = "how long it took is worth reading where a test fails")]
 
 mod host;
 #[path = "../namespace/mod.rs"]
