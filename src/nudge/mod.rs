@@ -75,7 +75,8 @@ impl Nudges {
         let teller = Teller {
             enabled: config.enabled,
             port,
-            nudge: nudge.clone(),
+            polled: nudge.polled(),
+            commits: nudge.commits(),
             views: views.clone(),
             own,
             peers: Arc::clone(&peers),

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use ipvland_store::{Key, Nudge, Revision};
+use ipvland_store::{Key, Revision};
 use tokio::{sync::watch, time::Instant};
 
 use super::{
@@ -69,7 +69,10 @@ fn open(any: IpAddr) -> io::Result<UdpSocket> {
 pub(super) struct Teller {
     pub(super) enabled: bool,
     pub(super) port: u16,
-    pub(super) nudge: Nudge,
+    /// Whether there is a poller that the store needs.
+    pub(super) polled: watch::Receiver<bool>,
+    /// What this host has written.
+    pub(super) commits: watch::Receiver<Option<Revision>>,
     pub(super) views: watch::Receiver<Arc<View>>,
     pub(super) own: watch::Receiver<Option<Key>>,
     pub(super) peers: Arc<Peers>,
@@ -87,6 +90,14 @@ struct Round {
     tour: Tour,
 }
 
+/// What the others are to be told that this host has not written.
+enum News {
+    /// What this host has read after its start.
+    Hello(Revision),
+    /// What a webhook hinted at.
+    Relay(Revision),
+}
+
 /// The sockets for hosts that are alive, and for those that may not be: what waits for an address that nobody answers for
 /// takes room in its socket's buffer for seconds.
 #[derive(Default)]
@@ -98,8 +109,7 @@ struct Mouths {
 impl Teller {
     /// Tells for ever, once a poller says that the store needs it.
     pub(super) async fn run(mut self) {
-        let (mut commits, mut polled) = (self.nudge.commits(), self.nudge.polled());
-        if !self.enabled || polled.wait_for(|polled| *polled).await.is_err() {
+        if !self.enabled || self.polled.wait_for(|polled| *polled).await.is_err() {
             return std::future::pending().await;
         }
         let mut mouths = Mouths::default();
@@ -112,8 +122,8 @@ impl Teller {
             tokio::select! {
                 // What this host has written comes first.
                 biased;
-                Ok(()) = commits.changed() => {
-                    let revision = commits.borrow_and_update().clone();
+                Ok(()) = self.commits.changed() => {
+                    let revision = self.commits.borrow_and_update().clone();
                     if let Some(revision) = revision {
                         // What is still to be told of an older one is not told any more.
                         round = self.begin(&revision, &mut mouths);
@@ -123,18 +133,22 @@ impl Teller {
                 Ok(()) = self.views.changed() => {
                     let view = self.views.borrow_and_update().clone();
                     let known = before.replace(Arc::clone(&view));
-                    if let Some(revision) = self.seen(known.as_deref(), &view, &mut relay_until, &mut mouths) {
-                        round = self.begin(&revision, &mut mouths);
+                    match self.seen(known.as_deref(), &view, &mut relay_until, &mut mouths) {
+                        Some(News::Relay(revision)) => round = self.begin(&revision, &mut mouths),
+                        // What this host has written meanwhile is newer.
+                        Some(News::Hello(revision)) if round.is_none() => {
+                            round = self.begin(&revision, &mut mouths);
+                        }
+                        Some(News::Hello(_)) | None => {}
                     }
                 }
                 () = sleep_until(due) => {
-                    let told = round.as_mut().and_then(|round| {
-                        let host = round.tour.next()?;
-                        self.tell(&round.letter, &round.view, host, &mut mouths);
-                        Some(())
-                    });
-                    if told.is_none() {
-                        round = None;
+                    if let Some(round) = &mut round
+                        && let Some(host) = round.tour.next()
+                        && !self.tell(&round.letter, &round.view, host, &mut mouths)
+                    {
+                        round.tour.give_back();
+                        tokio::task::yield_now().await;
                     }
                 }
             }
@@ -153,31 +167,34 @@ impl Teller {
             let hosts = nudgeable(&view, &own);
             hosts.filter(|host| self.peers.standing(*host) == Standing::Unheard).collect()
         };
-        let tour = Tour::begin(alive.collect(), unheard, |host| self.tell(&letter, &view, host, mouths));
+        let tour = Tour::begin(alive.collect(), unheard, |host| _ = self.tell(&letter, &view, host, mouths));
         tracing::debug!(%revision, "telling the other hosts of a revision");
         Some(Round { letter, view, tour })
     }
 
-    fn tell(&self, letter: &Letter, view: &View, host: IpAddr, mouths: &mut Mouths) {
-        let Some(id) = id_of(view, host) else { return };
+    /// Tells one host; says whether the datagram left.
+    fn tell(&self, letter: &Letter, view: &View, host: IpAddr, mouths: &mut Mouths) -> bool {
+        let Some(id) = id_of(view, host) else { return false };
         let mouth = match self.peers.standing(host) {
             Standing::Alive => &mut mouths.alive,
             Standing::Unheard | Standing::Off => &mut mouths.unheard,
         };
-        if mouth.say(&letter.sealed(&Seal::of(id)), SocketAddr::new(host, self.port)) {
+        let left = mouth.say(&letter.sealed(&Seal::of(id)), SocketAddr::new(host, self.port));
+        if left {
             self.told.add();
         }
         self.peers.nudged(host);
+        left
     }
 
-    /// Learns from a new view who lives; returns the revision that the others are to be told of, if there is one.
+    /// Learns from a new view who lives; returns what the others are to be told, if there is something.
     fn seen(
         &self,
         before: Option<&View>,
         view: &View,
         relay_until: &mut Option<Instant>,
         mouths: &mut Mouths,
-    ) -> Option<Revision> {
+    ) -> Option<News> {
         if view.source != Source::Store {
             return None;
         }
@@ -185,7 +202,7 @@ impl Teller {
         let own = self.own.borrow().clone()?;
         let Some(before) = before.filter(|before| before.source == Source::Store) else {
             // After a start nobody is known to live. Who is told what it knows already only answers.
-            return Some(revision);
+            return Some(News::Hello(revision));
         };
         if !Arc::ptr_eq(&before.records, &view.records) {
             self.peers.keep(|host| view.records.contains_key(&Record::key(host)));
@@ -198,14 +215,14 @@ impl Teller {
                 if self.peers.hear(host)
                     && let Some(letter) = Letter::nudge(self.hearing.new_round(), &own, &revision)
                 {
-                    self.tell(&letter, view, host, mouths);
+                    let _ = self.tell(&letter, view, host, mouths);
                 }
             }
         }
         let new = before.revision.as_ref() != Some(&revision);
         // The Git server told one host, which tells the others once it has seen that it is true.
         let relay = new && relay_until.take_if(|_| new).is_some_and(|until| until > Instant::now());
-        relay.then_some(revision)
+        relay.then_some(News::Relay(revision))
     }
 }
 

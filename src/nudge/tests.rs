@@ -359,3 +359,28 @@ async fn a_flood_of_forged_datagrams_leads_to_no_look() {
     socket.send_to(&bytes, (loopback(1), port)).unwrap();
     host.hinted("true").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_read_at_the_start_does_not_cut_off_what_was_written_since() {
+    // It hears for all hosts of the fleet, and keeps the daemon's own ear from its port, which telling does without.
+    let all = UdpSocket::bind(("0.0.0.0", 0)).unwrap();
+    all.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let port = all.local_addr().unwrap().port();
+    let from_disk = View { source: Source::Disk, ..View::clone(&fleet("older", 1..=130)) };
+    let host = Host::start(1, port, Arc::new(from_disk));
+    host.is_polled();
+    host.nudge.committed(Revision::new("written"));
+    let mut told = std::collections::BTreeSet::new();
+    let mut buffer = [0; LONGEST + 1];
+    while told.len() < 129 {
+        let (length, _) = all.recv_from(&mut buffer).expect("each of the 129 others is told");
+        let read = Datagram::read(&buffer[..length]).unwrap();
+        assert_eq!((read.sender, read.revision), ("127.4.2.1.json", "written"));
+        // Whose it is shows by the seal.
+        told.insert((2..=130).find(|number| read.is_sealed(&Seal::of(&id(*number)))).unwrap());
+        if told.len() == 70 {
+            host.views.send_replace(fleet("older", 1..=130));
+        }
+    }
+    host.until("no more than one each", |status| status.sent == 129).await;
+}

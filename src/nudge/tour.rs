@@ -40,6 +40,8 @@ pub(super) struct Tour {
     unheard: VecDeque<IpAddr>,
     /// When the next host may be told.
     next: Instant,
+    /// When the last one was due.
+    last: Instant,
 }
 
 impl Tour {
@@ -61,7 +63,8 @@ impl Tour {
         // After a start nobody was heard of yet, and a small fleet is told at once all the same.
         let room = (AT_ONCE - at_once).min(unheard.len());
         unheard.drain(..room).for_each(tell);
-        Self { alive, unheard, next: Instant::now() }
+        let now = Instant::now();
+        Self { alive, unheard, next: now, last: now }
     }
 
     /// Returns when the next host is to be told, if there is one.
@@ -77,8 +80,14 @@ impl Tour {
         };
         // From the time that it was due, since timers are late; but what was missed for long is not caught up with.
         let late = Instant::now() - Duration::from_millis(50);
+        self.last = self.next;
         self.next = self.next.max(late) + Duration::from_secs_f64(1.0 / rate);
         Some(host)
+    }
+
+    /// Says that the last host was not told after all, as there is no way to it: the next one's turn is now.
+    pub(super) fn give_back(&mut self) {
+        self.next = self.last;
     }
 }
 
@@ -137,5 +146,24 @@ mod tests {
         all.sort();
         all.dedup();
         assert_eq!(all.len(), 1_500);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn hosts_that_there_is_no_way_to_take_nobodys_turn() {
+        let begun = Instant::now();
+        let mut tour = Tour::begin(Vec::new(), || hosts(2, 5_000), |_| {});
+        let (mut told, mut tried) = (0, 0);
+        while let Some(due) = tour.due() {
+            tokio::time::sleep_until(due).await;
+            tour.next().unwrap();
+            tried += 1;
+            if tried % 100 == 0 {
+                told += 1;
+            } else {
+                tour.give_back();
+            }
+        }
+        let took = begun.elapsed().as_millis();
+        assert!(told == 49 && (470..=520).contains(&took), "{told} told in {took} ms");
     }
 }
