@@ -6,7 +6,9 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use ipvland_store::{EndpointStore, Nudge, OpenContext, Registry, StoreExt as _, Writer, follow::follow};
+use ipvland_store::{
+    EndpointStore, Nudge, OpenContext, Registry, Revision, StoreExt as _, Writer, follow::follow,
+};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
@@ -23,6 +25,7 @@ use crate::{
     kernel::{Kernel, Mode, netlink::Netlink},
     lease::{self, Leases},
     network::{Book, Networks},
+    nudge::Nudges,
     publisher::{Announcer, ClaimSource, Outcome, Publisher, State, withdraw},
     status::Board,
     syncer::{self, Syncer},
@@ -122,6 +125,16 @@ pub(crate) async fn run(config: Config, registry: Registry) -> Result<(), String
             board: board.clone(),
         },
     );
+    let nudges = Nudges {
+        config: config.nudge.clone(),
+        id: identity.id.clone(),
+        nudge: nudge.clone(),
+        views: views.clone(),
+        own: own.clone(),
+        reach: reach.clone(),
+        board: board.clone(),
+    };
+    nudges.start(&mut parts);
     let source = ClaimSource::new(
         identity.clone(),
         config.network.subnet.clone(),
@@ -267,18 +280,17 @@ pub(crate) async fn leave(config: Config, registry: Registry, force: bool) -> Re
     Ok(left_words(&identity, routes))
 }
 
-/// Takes this host's record out of the store.
+/// Takes this host's record out of the store; returns the revision then.
 async fn take_out(
     store: &dyn EndpointStore,
     identity: &Identity,
     address: Option<std::net::IpAddr>,
     force: bool,
-) -> Result<(), String> {
+) -> Result<Revision, String> {
     let retry = ipvland_store::transact::Retry { deadline: Some(LEAVE_PATIENCE), ..Default::default() };
     store
         .transact(retry, |snapshot| withdraw(snapshot, &identity.id, &identity.name, address, force))
         .await
-        .map(|_| ())
         .map_err(|error| {
             format!("this host's record is still in the store, and its routes are kept: {error}")
         })

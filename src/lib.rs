@@ -33,6 +33,7 @@
 //! | [`publisher`] | keeps this host's own record in the store |
 //! | [`fleet`] | follows the store, and remembers the last good snapshot on disk |
 //! | [`record`] | what one host tells the others |
+//! | [`nudge`] | tells the other hosts at once what this one has published, and hears from them and from webhooks |
 //! | [`names`] | names of containers across hosts, answered by DNS |
 //! | [`policy`] | which of the fleet's prefixes are believed |
 //! | [`plan`] | from wanted and installed routes to changes |
@@ -69,6 +70,7 @@ pub mod lease;
 mod logging;
 pub mod names;
 pub mod network;
+pub mod nudge;
 pub mod parent;
 pub mod plan;
 pub mod policy;

@@ -68,7 +68,7 @@ pub struct Publisher {
     pub store: Arc<dyn EndpointStore>,
     /// Which store that is, as [`StoreConfig::place`](crate::config::StoreConfig::place) says.
     pub place: String,
-    /// Wakes the store's poller, so that our own commit is seen at once.
+    /// Wakes the store's poller, so that our own commit is seen at once, and whoever tells the other hosts of it.
     pub nudge: Nudge,
     /// The stable id of the machine.
     pub id: String,
@@ -152,7 +152,6 @@ impl Publisher {
         let (claims, state, pause) = match written {
             Ok(granted) => {
                 settled.save(granted.claims.clone(), view.readings);
-                self.nudge.wake();
                 let state = settled.state(&granted.claims, &view);
                 // The view is from before: what it shows next may be room.
                 *denied = Denied { wishes, view: Arc::clone(&view), since: Instant::now() };
@@ -166,7 +165,8 @@ impl Publisher {
                 }
                 _ => {
                     tracing::warn!("this host's record is not published yet: {error}");
-                    (claims, State::Pending(error.to_string()), Duration::ZERO)
+                    // A store that asks to be left alone is.
+                    (claims, State::Pending(error.to_string()), error.pause().unwrap_or_default())
                 }
             },
         };
@@ -201,16 +201,25 @@ impl Publisher {
     async fn write(&self, wanted: &Claims, wishes: &Wishes) -> Result<Granted> {
         let local = self.local.borrow().clone();
         let grant = Grant { id: &self.id, claims: wanted, wishes, local: &local };
+        // Whether there was something to write, and whether there is after the last look.
+        let mut tried = false;
         let mut last = (false, Granted { claims: wanted.clone(), answers: BTreeMap::new() });
         let revision = self
             .store
             .transact(ROUND, |snapshot| {
                 let granted = grant.on(snapshot);
                 let batch = Edit { id: &self.id, claims: &granted.claims, local: &local }.apply(snapshot)?;
+                tried |= batch.is_some();
                 last = (batch.is_some(), granted);
                 Ok(batch)
             })
             .await?;
+        // At once, and also where the answer to the commit was lost: the others wait for it.
+        if tried {
+            self.nudge.committed(revision.clone());
+        } else {
+            self.nudge.wake();
+        }
         let (written, granted) = last;
         let words = granted.claims.words();
         if written {

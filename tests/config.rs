@@ -175,7 +175,7 @@ fn unknown_keys_name_the_place_and_the_known_ones() {
     let memory = toml("[store]\nkind = \"memory\"\n[store.away]\nx = 1\n").error();
     assert_eq!(memory, "ipvland.toml: unknown key store.away.x (known: endpoints, port, token)");
     for (text, sentence) in [
-        ("x = 1", "unknown key x (known: host, network, names, store, daemon, log)"),
+        ("x = 1", "unknown key x (known: host, network, names, nudge, store, daemon, log)"),
         ("[host]\nx = 1", "unknown key host.x (known: interface, address, name)"),
         (
             "[network]\nx = 1",
@@ -484,4 +484,36 @@ fn names_are_off_and_their_servers_get_dns_port() {
     let listen: Vec<_> = names.listen.iter().map(ToString::to_string).collect();
     assert_eq!(listen, ["10.1.1.48:53", "[::1]:53", "127.0.0.5:5353"]);
     assert!(names.enabled && names.interval == Duration::from_secs(120));
+}
+
+#[test]
+fn nudges_are_on_and_a_webhook_needs_a_secret() {
+    let nudge = toml("").load().config.nudge;
+    assert!(nudge.enabled && nudge.listen.is_none() && nudge.webhook.is_none());
+    assert_eq!(nudge.port, 4214);
+    let text = "[nudge]\nenabled = false\nport = 7\nlisten = \"::\"\nwebhook = \"[2001:db8::1]:4215\"\n\
+                webhook_secret_file = \"/x\"\n";
+    let nudge = toml(text).load().config.nudge;
+    assert!(!nudge.enabled && nudge.webhook_secret_file.is_some());
+    assert_eq!((nudge.port, nudge.listen.unwrap().to_string()), (7, "::".into()));
+    assert_eq!(nudge.webhook.unwrap().to_string(), "[2001:db8::1]:4215");
+    for (line, sentence) in [
+        ("port = 0", "nudge.port must be a port, a whole number from 1 to 65535, not 0"),
+        (
+            "listen = \"eth2\"",
+            "nudge.listen must be an address of this host, such as \"10.1.1.48\", or \"0.0.0.0\" for all, not \"eth2\"",
+        ),
+        (
+            "webhook = \"10.1.1.48\"",
+            "nudge.webhook must be an address of this host with a port, such as \"10.1.1.48:4215\", not \"10.1.1.48\"",
+        ),
+        (
+            "webhook = \"10.1.1.48:4215\"",
+            "nudge.webhook needs nudge.webhook_secret_file: a file whose first line is the secret of the Git server's \
+             webhook",
+        ),
+    ] {
+        let error = toml(&format!("[nudge]\n{line}\n")).error();
+        assert_eq!(error, format!("ipvland.toml: {sentence}"));
+    }
 }

@@ -51,6 +51,14 @@ Examples:
   ipvland leave
   ipvland leave --force    although networks of this host still have containers";
 
+const SYNC_EXAMPLES: &str = "\
+Waits until the running daemon has looked, and what it saw is in use:
+  looked: nothing new, at 3f1c…
+  looked: from 3f1c… to 9a02…
+
+Exit codes: 0 it looked, 1 the store is away or asks to be left alone, 2 wrong command line or config, 3 the daemon is not
+running.";
+
 /// Plugs Docker containers straight into the host's network card, and tells the fleet its routes through a store
 #[derive(Parser)]
 #[command(name = "ipvland", version, after_help = EXIT_CODES, disable_help_subcommand = true)]
@@ -88,7 +96,8 @@ pub(super) enum Command {
         #[arg(short, long, value_enum, default_value_t = Format::Text)]
         output: Format,
     },
-    /// Look into the store now, without waiting for the interval
+    /// Look into the store now, without waiting for the interval, and tell what was found
+    #[command(after_help = SYNC_EXAMPLES)]
     Sync,
     /// Print the effective config, each value with where it came from, secrets hidden
     Config {

@@ -15,7 +15,8 @@ use ipvland_store::{Registry, Setting, parse_duration};
 use serde::de::DeserializeOwned;
 
 use super::{
-    Config, ConfigError, DaemonConfig, Entry, HostConfig, LogConfig, NamesConfig, NetworkConfig, StoreConfig,
+    Config, ConfigError, DaemonConfig, Entry, HostConfig, LogConfig, NamesConfig, NetworkConfig, NudgeConfig,
+    StoreConfig,
     layer::{self, Layer},
     schema::{self, KEYS, TABLES},
     show,
@@ -201,6 +202,17 @@ fn build(merged: &Figment, registry: &Registry) -> Result<Config, ConfigError> {
         reserved: optional::<Vec<IpNet>>(merged, "network.reserved")?.unwrap_or_default(),
     };
     check_pools(merged, &network)?;
+    let nudge = NudgeConfig {
+        enabled: required(merged, "nudge.enabled")?,
+        port: required(merged, "nudge.port")?,
+        listen: optional(merged, "nudge.listen")?,
+        webhook: optional(merged, "nudge.webhook")?,
+        webhook_secret_file: optional(merged, "nudge.webhook_secret_file")?,
+    };
+    if nudge.webhook.is_some() && nudge.webhook_secret_file.is_none() {
+        let problem = "needs nudge.webhook_secret_file: a file whose first line is the secret of the Git server's webhook";
+        return Err(wrong(&origin_of(merged, "nudge.webhook"), "nudge.webhook", problem.into()));
+    }
     Ok(Config {
         host: HostConfig {
             interface: optional(merged, "host.interface")?,
@@ -215,6 +227,7 @@ fn build(merged: &Figment, registry: &Registry) -> Result<Config, ConfigError> {
             docker: required(merged, "names.docker")?,
             interval: interval(merged, "names.interval")?,
         },
+        nudge,
         store: StoreConfig { kind, table },
         daemon: DaemonConfig {
             state_dir: required(merged, "daemon.state_dir")?,

@@ -43,6 +43,8 @@ pub struct Config {
     pub network: NetworkConfig,
     /// `[names]`: names of containers across hosts.
     pub names: NamesConfig,
+    /// `[nudge]`: how hosts tell each other that there are news.
+    pub nudge: NudgeConfig,
     /// `[store]`: where the fleet's records live.
     pub store: StoreConfig,
     /// `[daemon]`: files and sockets of the daemon.
@@ -136,6 +138,21 @@ pub struct NamesConfig {
     pub docker: PathBuf,
     /// The least time between two commits of names; 10 s by default.
     pub interval: Duration,
+}
+
+/// The table `[nudge]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NudgeConfig {
+    /// Whether this host tells the others at once that it has published, and hears of what they have; so by default.
+    pub enabled: bool,
+    /// The UDP port, the same on all hosts; 4214 by default.
+    pub port: u16,
+    /// The address that nudges are heard on; by default this host's address.
+    pub listen: Option<IpAddr>,
+    /// Where push webhooks of a Git server are heard; by default nowhere.
+    pub webhook: Option<SocketAddr>,
+    /// A file whose first line is the secret that the Git server signs its webhooks with.
+    pub webhook_secret_file: Option<PathBuf>,
 }
 
 /// The table `[store]`.

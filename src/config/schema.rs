@@ -73,6 +73,12 @@ pub(super) enum Form {
     Servers,
     /// A duration of 1 s to 1 h.
     Interval,
+    /// A port.
+    Port,
+    /// An address of this host to listen on, or the unspecified one for all.
+    Listen,
+    /// An address of this host with a port.
+    Endpoint,
 }
 
 const fn key(table: &'static str, name: &'static str, form: Form, unset: &'static str) -> Key {
@@ -84,10 +90,10 @@ const fn with_default(table: &'static str, name: &'static str, form: Form, defau
 }
 
 /// The tables, in order.
-pub(super) const TABLES: [&str; 6] = ["host", "network", "names", "store", "daemon", "log"];
+pub(super) const TABLES: [&str; 7] = ["host", "network", "names", "nudge", "store", "daemon", "log"];
 
 /// The keys, in order.
-pub(super) const KEYS: [Key; 25] = [
+pub(super) const KEYS: [Key; 30] = [
     key("host", "interface", Form::Interface, "the interface that the default route leaves by"),
     key("host", "address", Form::Address, "the interface's first global address"),
     key("host", "name", Form::HostName, "the hostname"),
@@ -108,6 +114,11 @@ pub(super) const KEYS: [Key; 25] = [
     key("names", "upstream", Form::Servers, "those of /etc/resolv.conf"),
     with_default("names", "docker", Form::Directory, "/run/docker.sock"),
     with_default("names", "interval", Form::Interval, "10s"),
+    with_default("nudge", "enabled", Form::Truth, "true"),
+    with_default("nudge", "port", Form::Port, "4214"),
+    key("nudge", "listen", Form::Listen, "this host's address"),
+    key("nudge", "webhook", Form::Endpoint, "no webhooks are heard"),
+    key("nudge", "webhook_secret_file", Form::Directory, "no webhooks are heard"),
     with_default("store", "kind", Form::StoreKind, "git"),
     with_default("daemon", "state_dir", Form::Directory, "/var/lib/ipvland"),
     with_default("daemon", "socket", Form::Socket, "/run/docker/plugins/ipvland.sock"),
@@ -133,6 +144,7 @@ impl Form {
                 // An IPv4 link carries at least 68 bytes (RFC 791); the length field of IP ends at 65535.
                 self.read_number(value, text, 68, 65_535)
             }
+            Self::Port => self.read_number(value, text, 1, 65_535),
             Self::Length(least, most) => self.read_number(value, text, least.into(), most.into()),
             Self::Subnets => read_subnets(self, value, text, subnet::parse),
             Self::Addresses => read_subnets(self, value, text, subnet::parse_part),
@@ -164,6 +176,9 @@ impl Form {
                 "an address such as \"10.1.1.1\" or \"127.0.0.5:53\", or a list of them".into()
             }
             Self::Interval => "a duration from 1s to 1h, such as \"10s\"".into(),
+            Self::Port => "a port, a whole number from 1 to 65535".into(),
+            Self::Listen => "an address of this host, such as \"10.1.1.48\", or \"0.0.0.0\" for all".into(),
+            Self::Endpoint => "an address of this host with a port, such as \"10.1.1.48:4215\"".into(),
             Self::Truth => "true or false".into(),
             Self::StoreKind => "the kind of a store, such as \"git\"".into(),
             Self::Directory => "an absolute path".into(),
@@ -190,11 +205,16 @@ impl Form {
             Self::Socket => false,
             Self::Filter => logging::parse_filter(word).is_some(),
             Self::Interval => parse_duration("", word, INTERVALS).is_ok(),
+            Self::Listen => word.parse::<IpAddr>().is_ok_and(|address| !address.is_multicast()),
+            Self::Endpoint => {
+                word.parse::<SocketAddr>().is_ok_and(|at| at.port() != 0 && !at.ip().is_multicast())
+            }
             Self::StoreKind
             | Self::Subnets
             | Self::Addresses
             | Self::Mtu
             | Self::Length(..)
+            | Self::Port
             | Self::Servers
             | Self::Truth => true,
         };

@@ -131,9 +131,13 @@ impl NamesPublisher {
         let wanted = self.wanted.borrow().clone();
         let (Some(wanted), Some(host)) = (wanted, self.host()) else { return Duration::ZERO };
         let edit = Edit { id: &self.id, name: &self.name, host, names: &wanted };
-        let mut leaving = self.leaving.clone();
+        let (mut leaving, mut tried) = (self.leaving.clone(), false);
         let written = tokio::select! {
-            written = self.store.transact(ROUND, |snapshot| edit.on(snapshot)) => written,
+            written = self.store.transact(ROUND, |snapshot| {
+                let batch = edit.on(snapshot)?;
+                tried |= batch.is_some();
+                Ok(batch)
+            }) => written,
             // A commit that is cut off may be done or not: who leaves takes it out.
             Ok(_) = leaving.wait_for(|leaving| *leaving) => return Duration::ZERO,
         };
@@ -141,14 +145,19 @@ impl NamesPublisher {
             Ok(revision) => {
                 let count: usize = wanted.values().map(BTreeMap::len).sum();
                 tracing::info!(%revision, "the names of this host's containers are in the store: {count}");
-                self.nudge.wake();
+                if tried {
+                    self.nudge.committed(revision);
+                } else {
+                    self.nudge.wake();
+                }
                 (None, self.interval)
             }
             Err(error) => {
                 let words = format!("the names of this host's containers are not in the store: {error}");
                 tracing::warn!("{words}");
                 let refused = error.remedy() == Remedy::GiveUp;
-                (Some(words), if refused { self.interval.max(REFUSED_PAUSE) } else { self.interval })
+                let pause = if refused { REFUSED_PAUSE } else { error.pause().unwrap_or_default() };
+                (Some(words), self.interval.max(pause))
             }
         };
         self.board.update(|status| status.names.publishing = problem);

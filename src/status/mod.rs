@@ -42,6 +42,9 @@ pub struct Status {
     /// Names of containers across hosts.
     #[serde(default)]
     pub names: NamesStatus,
+    /// What hosts tell each other of news, and how often the store is looked at.
+    #[serde(default)]
+    pub nudges: NudgeStatus,
     /// The networks whose containers this host reaches, or ought to.
     #[serde(default)]
     pub host_access: Vec<HostAccessStatus>,
@@ -181,6 +184,60 @@ pub struct NamesStatus {
     pub dropped: Option<String>,
     /// What is left out of the others' names.
     pub refused: Vec<Refused>,
+}
+
+/// What hosts tell each other of news, and how often the store is looked at. Numbers are since the start of the daemon.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NudgeStatus {
+    /// `on`, `off`, or `not needed` for a store that tells of changes by itself.
+    pub state: String,
+    /// Where nudges are heard.
+    pub listen: Option<String>,
+    /// Why they are not, if so.
+    pub problem: Option<String>,
+    /// How many hosts are known to be alive.
+    pub alive: usize,
+    /// Nudges that were sent.
+    pub sent: u64,
+    /// Answers to them.
+    pub answers: u64,
+    /// Nudges that were heard.
+    pub heard: u64,
+    /// Nudges that were heard again.
+    pub repeated: u64,
+    /// Datagrams that no host of this fleet has signed.
+    pub refused: u64,
+    /// Looks at the store.
+    pub looks: u64,
+    /// Hints at something unknown, from nudges and webhooks.
+    pub hints: u64,
+    /// Hints that brought news.
+    pub true_hints: u64,
+    /// Hints that brought nothing.
+    pub false_hints: u64,
+    /// Hints at what was known already.
+    pub known_hints: u64,
+    /// The revision that was hinted at last, where it was not known.
+    pub last_hint: Option<String>,
+    /// How often the store is looked at without a hint, at the moment, in milliseconds.
+    pub interval_ms: Option<u64>,
+    /// The push webhooks, where they are heard.
+    pub webhook: Option<WebhookStatus>,
+}
+
+/// Push webhooks of a Git server.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct WebhookStatus {
+    /// Where they are heard.
+    pub listen: Option<String>,
+    /// Why they are not, if so.
+    pub problem: Option<String>,
+    /// How many were signed with the secret.
+    pub accepted: u64,
+    /// How many were not.
+    pub refused: u64,
 }
 
 /// A network whose containers this host reaches, or ought to.

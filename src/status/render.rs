@@ -33,6 +33,7 @@ pub fn render_text(status: &Status) -> String {
     }
     section(&mut text, "addresses", &["PREFIX", "KIND", "GIVEN", "OF"], addresses(status));
     section(&mut text, "names", &[], names(status));
+    section(&mut text, "nudges", &[], nudges(status));
     text
 }
 
@@ -146,6 +147,39 @@ fn names(status: &Status) -> Rows {
     rows.extend(
         names.refused.iter().map(|refused| pair("refused", &format!("{}: {}", refused.file, refused.reason))),
     );
+    rows
+}
+
+fn nudges(status: &Status) -> Rows {
+    let nudges = &status.nudges;
+    let mut rows = vec![pair("state", &nudges.state)];
+    if nudges.state == "on" {
+        rows.push(pair("heard on", nudges.listen.as_deref().unwrap_or("nowhere")));
+        rows.extend(nudges.problem.as_deref().map(|why| pair("problem", why)));
+        rows.push(pair("hosts alive", &nudges.alive.to_string()));
+        rows.push(pair("sent", &format!("{}, {} answered", nudges.sent, nudges.answers)));
+        let heard = format!("{}, {} again, {} refused", nudges.heard, nudges.repeated, nudges.refused);
+        rows.push(pair("heard", &heard));
+    }
+    if let Some(webhook) = &nudges.webhook {
+        rows.push(pair("webhooks on", webhook.listen.as_deref().unwrap_or("nowhere")));
+        rows.extend(webhook.problem.as_deref().map(|why| pair("problem", why)));
+        rows.push(pair("webhooks", &format!("{}, {} refused", webhook.accepted, webhook.refused)));
+    }
+    if let Some(interval) = nudges.interval_ms {
+        let hints =
+            [nudges.true_hints, nudges.false_hints, nudges.known_hints].map(|count| count.to_string());
+        rows.push(pair(
+            "hints",
+            &format!("{} with news, {} for nothing, {} known before", hints[0], hints[1], hints[2]),
+        ));
+        rows.extend(nudges.last_hint.as_deref().map(|hint| pair("last hint", hint)));
+        rows.push(pair("looks", &nudges.looks.to_string()));
+        rows.push(pair(
+            "interval",
+            &format!("{:.1} s", std::time::Duration::from_millis(interval).as_secs_f64()),
+        ));
+    }
     rows
 }
 

@@ -2,7 +2,8 @@
 
 use std::process::Command;
 
-const INSIDE: &str = "IPVLAND_TEST_IN_NAMESPACE";
+/// The variable that names the test that runs in its namespace. Daemons take it for one of theirs: remove it for them.
+pub(crate) const INSIDE: &str = "IPVLAND_TEST_IN_NAMESPACE";
 
 /// Runs a test's body in a fresh network namespace, as root.
 ///

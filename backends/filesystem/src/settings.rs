@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use ipvland_store::{Error, Result, Setting, parse_duration};
+use ipvland_store::{Error, Interval, Result, Setting, parse_duration};
 use serde::Deserialize;
 
 /// The keys of the table, for the registry.
@@ -14,7 +14,8 @@ pub const SETTINGS: &[Setting] = &[
     ),
     Setting::plain(
         "interval",
-        "how often to look for what other machines wrote: \"500ms\", \"5s\", \"2m\"; default 5s",
+        "how often to look for what other machines wrote: \"500ms\", \"5s\", \"2m\"; default: 5s at first, longer in a large \
+         fleet and while hosts tell each other",
     )
     .incidental(),
     Setting::plain(
@@ -48,8 +49,11 @@ impl Settings {
         )))
     }
 
-    pub(crate) fn interval(&self) -> Result<Duration> {
-        duration("interval", self.interval.as_deref(), Duration::from_secs(5))
+    /// Returns how often to look. What inotify doesn't tell of, hosts tell each other, so it may grow unless it is set.
+    pub(crate) fn interval(&self) -> Result<Interval> {
+        let first = Duration::from_secs(5);
+        let interval = duration("interval", self.interval.as_deref(), first)?;
+        Ok(if self.interval.is_some() { Interval::Pinned(interval) } else { Interval::Adaptive(first) })
     }
 
     pub(crate) fn timeout(&self) -> Result<Duration> {

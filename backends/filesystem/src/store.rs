@@ -13,7 +13,9 @@ use std::{
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
-use ipvland_store::{Batch, Delta, EndpointStore, Error, Nudge, OpenContext, Result, Revision, Snapshot};
+use ipvland_store::{
+    Batch, Delta, EndpointStore, Error, Interval, Nudge, OpenContext, Result, Revision, Snapshot,
+};
 use tokio::{
     sync::{Mutex, OwnedMutexGuard},
     time::Instant,
@@ -36,7 +38,7 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 /// Endpoint records in a directory that hosts share.
 pub struct FilesystemStore {
     inner: Arc<Inner>,
-    interval: Duration,
+    interval: Interval,
 }
 
 struct Inner {
@@ -54,7 +56,7 @@ struct Inner {
     stirs: Arc<AtomicU64>,
     /// Wakes this store's watches.
     nudge: Nudge,
-    /// Wakes them, too.
+    /// Wakes them, too, and knows of the same hints.
     context_nudge: Nudge,
 }
 
@@ -76,7 +78,7 @@ impl FilesystemStore {
             turn: Arc::default(),
             ears: OnceLock::new(),
             stirs: Arc::default(),
-            nudge: Nudge::new(),
+            nudge: context.nudge.apart(),
             context_nudge: context.nudge,
         };
         Ok(Self { inner: Arc::new(inner), interval })

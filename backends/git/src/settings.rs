@@ -2,7 +2,7 @@
 
 use std::{fmt, path::PathBuf, time::Duration};
 
-use ipvland_store::{Error, Result, Setting, parse_duration};
+use ipvland_store::{Error, Interval, Result, Setting, parse_duration};
 use serde::Deserialize;
 
 /// The keys of the table, for the registry.
@@ -15,7 +15,8 @@ pub const SETTINGS: &[Setting] = &[
     Setting::plain("branch", "the branch that holds them; default: the remote's HEAD, main in an empty one"),
     Setting::plain(
         "interval",
-        "how often to look without being told: \"500ms\", \"10s\", \"2m\"; default 10s",
+        "how often to look without being told: \"500ms\", \"10s\", \"2m\"; default: 10s at first, longer in a large fleet and \
+         while hosts tell each other",
     ).incidental(),
     Setting::plain("timeout", "how long the server may be silent; default 10s").incidental(),
     Setting::plain("username", "who logs in, where the URL doesn't say it").incidental(),
@@ -90,8 +91,10 @@ impl fmt::Debug for Settings {
 }
 
 impl Settings {
-    pub(crate) fn interval(&self) -> Result<Duration> {
-        duration("interval", self.interval.as_deref())
+    /// Returns how often to look. Hosts tell each other of what they push, so it may grow unless it is set.
+    pub(crate) fn interval(&self) -> Result<Interval> {
+        let interval = duration("interval", self.interval.as_deref())?;
+        Ok(if self.interval.is_some() { Interval::Pinned(interval) } else { Interval::Adaptive(interval) })
     }
 
     pub(crate) fn timeout(&self) -> Result<Duration> {

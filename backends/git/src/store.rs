@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use futures::stream::BoxStream;
 use git2::{Oid, RemoteConnection, Repository};
 use ipvland_store::{
-    Batch, Delta, EndpointStore, Error, Nudge, OpenContext, Result, Revision, Snapshot, Writer,
+    Batch, Delta, EndpointStore, Error, Interval, Nudge, OpenContext, Result, Revision, Snapshot, Writer,
 };
 use tokio::sync::Mutex;
 
@@ -32,7 +32,7 @@ use crate::{
 /// Endpoint records in the folder `endpoints/` of a branch of a Git repository.
 pub struct GitStore {
     inner: Arc<Inner>,
-    interval: Duration,
+    interval: Interval,
     nudge: Nudge,
 }
 

@@ -9,7 +9,9 @@ use futures::{
 use tokio::{sync::watch, time::Instant};
 use tracing::{debug, info};
 
-use crate::{Delta, EndpointStore, Nudge, Remedy, Result, Revision, Snapshot, backoff::Backoff};
+use crate::{
+    Delta, EndpointStore, Error, Nudge, Remedy, Result, Revision, Snapshot, backoff::Backoff, nudge::Hint,
+};
 
 /// What [`follow`] tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +24,8 @@ pub enum Event {
 
 /// The longest first pause before the store is asked again.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
+/// The shortest pause that a hint leads to.
+const HINTED_PAUSE: Duration = Duration::from_secs(1);
 /// The longest pause while the store is away.
 const AWAY_CAP: Duration = Duration::from_secs(30);
 /// The longest pause after the store said no: it's longer, since an operator must act first.
@@ -30,13 +34,14 @@ const REFUSED_CAP: Duration = Duration::from_secs(60);
 /// Follows a store for ever.
 ///
 /// The stream never ends. An error item says that the store is away (or says no) at the moment; the stream goes on by
-/// itself with jittered backoff, which a `nudge` cuts short. What was told before an error still holds: the first event
+/// itself with jittered backoff, which a `nudge` cuts short, but for what the store [asked for](Error::pause). What was told before an error still holds: the first event
 /// after it says that the store is back: it continues from there, or is a [`Event::Reset`].
 pub fn follow<S: EndpointStore + ?Sized>(store: Arc<S>, nudge: Nudge) -> BoxStream<'static, Result<Event>> {
     let follower = Follower {
         store,
         wakes: nudge.listen(),
-        _nudge: nudge,
+        hints: nudge.hints(),
+        nudge,
         known: None,
         state: State::Snapshot,
         started_over: false,
@@ -49,8 +54,9 @@ pub fn follow<S: EndpointStore + ?Sized>(store: Arc<S>, nudge: Nudge) -> BoxStre
 struct Follower<S: ?Sized> {
     store: Arc<S>,
     wakes: watch::Receiver<u64>,
-    /// Kept so that `wakes` never finds the sender gone.
-    _nudge: Nudge,
+    hints: watch::Receiver<Hint>,
+    /// Kept also so that `wakes` never finds the sender gone.
+    nudge: Nudge,
     /// The revision that the reader has.
     known: Option<Revision>,
     state: State,
@@ -111,6 +117,7 @@ impl<S: EndpointStore + ?Sized> Follower<S> {
         match answer {
             Ok(snapshot) => {
                 self.state = State::Watch(snapshot.revision.clone());
+                self.nudge.saw(&snapshot.revision);
                 let before = self.known.replace(snapshot.revision.clone());
                 if before.as_ref() == Some(&snapshot.revision) {
                     return None;
@@ -119,7 +126,7 @@ impl<S: EndpointStore + ?Sized> Follower<S> {
                 Some(Ok(Event::Reset(snapshot)))
             }
             Err(error) => {
-                self.pause = Some(cap_after(error.remedy()));
+                self.pause_after(&error);
                 Some(Err(error))
             }
         }
@@ -137,7 +144,7 @@ impl<S: EndpointStore + ?Sized> Follower<S> {
                 })
             }
             Err(error) => {
-                self.pause = Some(cap_after(error.remedy()));
+                self.pause_after(&error);
                 Some(Err(error))
             }
         }
@@ -157,7 +164,7 @@ impl<S: EndpointStore + ?Sized> Follower<S> {
             Some(Err(error)) => match error.remedy() {
                 Remedy::RetryLater | Remedy::RunAgain | Remedy::GiveUp => {
                     self.state = State::Return;
-                    self.pause = Some(cap_after(error.remedy()));
+                    self.pause_after(&error);
                     Some(Err(error))
                 }
                 Remedy::StartOver => {
@@ -167,7 +174,7 @@ impl<S: EndpointStore + ?Sized> Follower<S> {
                         return None;
                     }
                     // Starting over did not help the last time; without a pause this would spin.
-                    self.pause = Some(AWAY_CAP);
+                    self.pause_after(&error);
                     Some(Err(error))
                 }
             },
@@ -183,13 +190,36 @@ impl<S: EndpointStore + ?Sized> Follower<S> {
         }
     }
 
+    fn pause_after(&mut self, error: &Error) {
+        if let Some(pause) = error.pause() {
+            self.nudge.rest(pause);
+        }
+        self.pause = Some(cap_after(error.remedy()));
+    }
+
     async fn wait(&mut self, cap: Duration) {
         let pause = self.backoff.pause_up_to(cap);
-        debug!(pause_ms = pause.as_millis() as u64, "Asking the store again after a pause");
+        let rest = self.nudge.resting().unwrap_or_default();
+        debug!(pause_ms = (rest + pause).as_millis() as u64, "Asking the store again after a pause");
+        if !rest.is_zero() {
+            tokio::time::sleep(rest).await;
+            // Else all whom the store asked come back at once where somebody nudges them meanwhile.
+            self.wakes.borrow_and_update();
+        }
+        let begun = Instant::now();
+        let mut hints = self.hints.clone();
+        let hinted = async {
+            // Who has written finds the store there. Many who say so are asked by no more than a question a second.
+            let heard = hints.changed().await;
+            tokio::time::sleep_until(begun + HINTED_PAUSE).await;
+            heard
+        };
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             _ = self.wakes.changed() => debug!("Nudged to ask the store again"),
+            _ = hinted => debug!("Asking the store again for a hint"),
         }
+        self.hints.borrow_and_update();
     }
 }
 

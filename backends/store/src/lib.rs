@@ -13,7 +13,8 @@
 //! | [`error`] | [`Error`] and its [`Remedy`] |
 //! | [`transact`] | read, edit, compare-and-swap, again: [`StoreExt::transact`] |
 //! | [`follow`] | a snapshot and then what changes, for ever: [`StoreExt::follow`] |
-//! | [`poll`] | [`watch`](EndpointStore::watch) for stores that can't push, and the [`Nudge`] that wakes it |
+//! | [`poll`] | [`watch`](EndpointStore::watch) for stores that can't push |
+//! | [`nudge`] | the [`Nudge`] that wakes it, hints at news, and tells what it does |
 //! | [`registry`], [`settings`] | stores by the kind that a config file names, with typed settings |
 //! | [`memory`] | a store in memory, stricter than any real one |
 //! | `conformance` | named cases that every store passes, a bad network to run them over, random interleavings checked by a model (feature `conformance`) |
@@ -157,6 +158,7 @@
 #![forbid(unsafe_code)]
 
 mod backoff;
+mod bucket;
 mod contention;
 mod duration;
 pub mod error;
@@ -164,6 +166,8 @@ pub mod follow;
 pub mod key;
 pub mod memory;
 mod near;
+pub mod nudge;
+mod pace;
 pub mod poll;
 pub mod record;
 pub mod registry;
@@ -181,7 +185,8 @@ pub use error::{Error, Remedy, Result};
 pub use follow::Event;
 pub use key::{InvalidKey, Key};
 pub use memory::MemoryStore;
-pub use poll::Nudge;
+pub use nudge::Nudge;
+pub use poll::Interval;
 pub use record::{Batch, Delta, MAX_BATCH_BYTES, MAX_BATCH_CHANGES, MAX_RECORD_BYTES, Snapshot, Stray};
 pub use registry::{OpenContext, Registry, Writer};
 pub use revision::Revision;

@@ -48,13 +48,14 @@ const WINDOW_PER_ATTEMPT: u32 = 4;
 ///
 /// What each [`Remedy`] leads to:
 ///
-/// - [`RunAgain`](Remedy::RunAgain), [`RetryLater`](Remedy::RetryLater): a pause, then a new snapshot.
+/// - [`RunAgain`](Remedy::RunAgain), [`RetryLater`](Remedy::RetryLater): a pause, then a new snapshot. The pause after
+///   [`RetryLater`](Remedy::RetryLater) is no shorter than what the [store asked for](Error::pause).
 /// - [`StartOver`](Remedy::StartOver): a new snapshot at once; after a pause where that was the answer before, too.
 /// - [`GiveUp`](Remedy::GiveUp): the error is returned.
 ///
 /// # Errors
 /// What `edit` returns, untouched and at once; the store's [`GiveUp`](Remedy::GiveUp); the store's last error when
-/// [`Retry::deadline`] is over.
+/// [`Retry::deadline`] is over, and before where the store asked to be left alone for longer than that.
 pub async fn transact<S, F>(store: &S, retry: Retry, mut edit: F) -> Result<Revision>
 where
     S: EndpointStore + ?Sized,
@@ -92,13 +93,19 @@ where
             continue;
         }
         let (took, left) = (began.elapsed(), left.unwrap_or(Duration::MAX));
+        let asked = error.pause().unwrap_or_default();
+        if asked > left {
+            debug!(attempt, %error, "The store asks to be left alone for longer than there is time");
+            return Err(error);
+        }
         let pause = if error.remedy() == Remedy::RunAgain {
             // From the window and not from what is left of it, lest a crowd that began together meets at the deadline.
             contention.lost(took, start.elapsed()).min(left).mul_f64(fastrand::f64())
         } else {
             backoff.widen(took.saturating_mul(WINDOW_PER_ATTEMPT));
             // A pause is cut at the deadline, so that the last attempt is made there and not given away.
-            left.min(backoff.pause())
+            // What the store asked for comes first, and the rest spreads those whom it asked.
+            left.min(asked + backoff.pause())
         };
         debug!(attempt, %error, pause_ms = pause.as_millis() as u64, "Trying again after a pause");
         tokio::time::sleep(pause).await;

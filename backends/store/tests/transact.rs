@@ -74,3 +74,72 @@ async fn a_refusal_ends_it() {
     let error = MemoryStore::new().transact(Retry::default(), large).await.unwrap_err();
     assert_eq!((error.remedy(), start.elapsed()), (Remedy::GiveUp, Duration::ZERO));
 }
+
+/// Answers as a server that is asked too much does, for so many calls.
+#[derive(Debug)]
+struct Busy {
+    store: MemoryStore,
+    left: std::sync::atomic::AtomicU32,
+    pause: Duration,
+}
+
+#[async_trait::async_trait]
+impl EndpointStore for Busy {
+    async fn snapshot(&self) -> Result<Snapshot> {
+        use std::sync::atomic::Ordering::Relaxed;
+        if self.left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok() {
+            return Err(Error::away("too many requests").with_pause(self.pause));
+        }
+        self.store.snapshot().await
+    }
+
+    async fn commit(&self, base: &ipvland_store::Revision, batch: Batch) -> Result<ipvland_store::Revision> {
+        self.store.commit(base, batch).await
+    }
+
+    fn watch(
+        &self,
+        after: ipvland_store::Revision,
+    ) -> futures::stream::BoxStream<'static, Result<ipvland_store::Delta>> {
+        self.store.watch(after)
+    }
+}
+
+fn busy(calls: u32, pause: u64) -> Busy {
+    Busy { store: MemoryStore::new(), left: calls.into(), pause: Duration::from_secs(pause) }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_store_asks_for_is_the_least_pause() {
+    let start = Instant::now();
+    busy(2, 30).transact(Retry::default(), put).await.unwrap();
+    let took = start.elapsed();
+    assert!((60..=64).contains(&took.as_secs()), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_beyond_the_deadline_is_for_the_caller() {
+    let start = Instant::now();
+    let error = busy(1, 30).transact(retry(20), put).await.unwrap_err();
+    assert_eq!((error.pause(), start.elapsed()), (Some(Duration::from_secs(30)), Duration::ZERO));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_follows_leaves_the_store_alone_for_as_long_as_it_asks() {
+    use futures::StreamExt as _;
+    let nudge = ipvland_store::Nudge::new();
+    let mut events = Arc::new(busy(1, 30)).follow(nudge.clone());
+    events.next().await.unwrap().unwrap_err();
+    let start = Instant::now();
+    let waker = tokio::spawn(async move {
+        for _ in 0..100 {
+            nudge.wake();
+            nudge.hint(None);
+            tokio::time::sleep(Duration::from_millis(250)).await;
+        }
+    });
+    events.next().await.unwrap().unwrap();
+    let took = start.elapsed();
+    assert!((30_000..=30_600).contains(&took.as_millis()), "{took:?}");
+    waker.await.unwrap();
+}
