@@ -517,10 +517,6 @@ impl Kernel for FakeKernel {
                 })
             })
             .collect();
-        drop(state);
-        if !ops.is_empty() {
-            self.tell(KernelEvent::Route);
-        }
         results
     }
 
