@@ -13,17 +13,26 @@ use ipnet::IpNet;
 /// Every claim that takes part, by prefix and host, and how many there are of each length.
 #[derive(Debug, Default)]
 pub(super) struct Contest {
-    claims: BTreeMap<(IpNet, IpAddr), Claim>,
+    claims: BTreeMap<(IpNet, IpAddr), Entry>,
     lengths: BTreeMap<(bool, u8), usize>,
 }
 
 /// A host's claim to a prefix.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Claim {
+    /// The prefix.
+    pub(super) prefix: IpNet,
+    /// Whose record has it.
+    pub(super) host: IpAddr,
     /// Where packets for the prefix would go.
     pub(super) next_hop: IpAddr,
-    /// What became of it.
-    pub(super) standing: Standing,
+}
+
+/// What is known of a claim.
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    next_hop: IpAddr,
+    standing: Standing,
 }
 
 /// What became of a claim.
@@ -39,7 +48,7 @@ pub(super) enum Standing {
     Accepted,
 }
 
-impl Claim {
+impl Entry {
     fn is_kept(self) -> bool {
         matches!(self.standing, Standing::Kept | Standing::Accepted)
     }
@@ -50,10 +59,42 @@ const FIRST: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 const LAST: IpAddr = IpAddr::V6(Ipv6Addr::from_bits(u128::MAX));
 
 impl Contest {
+    /// Makes a contest of claims that are sorted and differ. What overlaps nothing of another host's is as `alone` says; the
+    /// others are returned, in order of hosts, and to be looked at.
+    pub(super) fn of(
+        claims: &[Claim],
+        mut alone: impl FnMut(Claim) -> Standing,
+    ) -> (Self, Vec<(IpAddr, IpNet)>) {
+        let mut lengths = BTreeMap::new();
+        let mut entries = Vec::with_capacity(claims.len());
+        let mut contested = Vec::new();
+        let mut rest = claims;
+        // A prefix comes before those inside it, so these are all together.
+        while let Some(widest) = rest.first() {
+            let count = rest.iter().take_while(|claim| widest.prefix.contains(&claim.prefix)).count();
+            let (together, others) = rest.split_at(count);
+            let is_contested = together.iter().any(|claim| claim.host != widest.host);
+            for claim in together {
+                let standing = if is_contested {
+                    contested.push((claim.host, claim.prefix));
+                    Standing::New
+                } else {
+                    alone(*claim)
+                };
+                *lengths.entry(length(claim.prefix)).or_default() += 1;
+                entries.push(((claim.prefix, claim.host), Entry { next_hop: claim.next_hop, standing }));
+            }
+            rest = others;
+        }
+        contested.sort_unstable();
+        (Self { claims: entries.into_iter().collect(), lengths }, contested)
+    }
+
     /// Enters a claim that nobody has looked at.
-    pub(super) fn enter(&mut self, prefix: IpNet, host: IpAddr, next_hop: IpAddr) {
-        if self.claims.insert((prefix, host), Claim { next_hop, standing: Standing::New }).is_none() {
-            *self.lengths.entry(length(prefix)).or_default() += 1;
+    pub(super) fn enter(&mut self, claim: Claim) {
+        let entry = Entry { next_hop: claim.next_hop, standing: Standing::New };
+        if self.claims.insert((claim.prefix, claim.host), entry).is_none() {
+            *self.lengths.entry(length(claim.prefix)).or_default() += 1;
         }
     }
 
@@ -70,7 +111,8 @@ impl Contest {
 
     /// Returns a claim.
     pub(super) fn claim(&self, prefix: IpNet, host: IpAddr) -> Option<Claim> {
-        self.claims.get(&(prefix, host)).copied()
+        let entry = self.claims.get(&(prefix, host))?;
+        Some(Claim { prefix, host, next_hop: entry.next_hop })
     }
 
     /// Notes what became of a claim, and tells whether it is now kept and was not, or the other way.
@@ -113,7 +155,7 @@ impl Contest {
     }
 
     /// Returns all claims that have an address in common with a prefix, the widest first.
-    fn overlapping(&self, prefix: IpNet) -> impl Iterator<Item = (IpNet, IpAddr, Claim)> {
+    fn overlapping(&self, prefix: IpNet) -> impl Iterator<Item = (IpNet, IpAddr, Entry)> {
         let (family, longest) = length(prefix);
         let lengths = self.lengths.range((family, 0)..(family, longest)).map(|((_, length), _)| *length);
         let wider = lengths.filter_map(move |length| IpNet::new(prefix.network(), length).ok());

@@ -11,7 +11,7 @@ use ipvland_store::{Key, Stray};
 
 use super::{
     Accepted, Judgement, Local, Records, Refused,
-    contest::{Contest, Standing},
+    contest::{Claim, Contest, Standing},
     reserved,
 };
 use crate::record::{Reason, Record, Underlay};
@@ -34,7 +34,7 @@ pub struct Judge {
 }
 
 /// What is told about one host.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Host {
     /// The file that counts.
     key: Key,
@@ -100,8 +100,7 @@ impl Judge {
             let is_host = self.is_host;
             *self = Self { is_host, ..Self::new(std::mem::take(&mut self.local)) };
             self.strays = strays.to_vec();
-            let mut work = Work { anew: true, ..Work::default() };
-            self.take(records.iter().map(|(key, record)| (key, Some(record))), &mut work);
+            self.take_all(records);
             return Update::Anew;
         };
         let mut work = Work::default();
@@ -186,6 +185,11 @@ impl Judge {
         for host in hosts {
             self.enter(host, work);
         }
+        self.settle_all(work);
+    }
+
+    /// Looks at the claims in order of hosts, so that those of lower hosts are settled.
+    fn settle_all(&mut self, work: &mut Work) {
         let mut new = std::mem::take(&mut work.new).into_iter().peekable();
         loop {
             let next = match (new.peek(), work.touched.first()) {
@@ -201,6 +205,46 @@ impl Judge {
         }
     }
 
+    /// As [`Judge::take`], for a judge that knows nothing yet: sorted, claims that nobody contests are found in one walk.
+    fn take_all(&mut self, records: &Records) {
+        let mut work = Work { anew: true, ..Work::default() };
+        let mut files = Vec::with_capacity(records.len());
+        for (key, record) in records {
+            match record {
+                Ok(record) => files.push((record.host, key, record)),
+                Err(Reason(reason)) => self.refuse(key.clone(), None, reason.clone(), &mut work),
+            }
+        }
+        files.sort_by_key(|(address, ..)| *address);
+        let mut hosts = Vec::with_capacity(files.len());
+        for files in files.chunk_by(|(one, ..), (other, ..)| one == other) {
+            let address = files.first().map(|(address, ..)| *address);
+            let files = files.iter().map(|(_, key, record)| ((*key).clone(), Arc::clone(record)));
+            hosts.extend(address.and_then(|address| Some((address, Host::of(address, files.collect())?))));
+        }
+        drop(files);
+        let mut claims = Vec::with_capacity(hosts.len());
+        for (address, host) in &hosts {
+            self.claims(*address, host, &mut claims, &mut work);
+        }
+        self.hosts = hosts.into_iter().collect();
+        claims.sort_unstable();
+        claims.dedup();
+        let alone = |claim| {
+            let (standing, reason) = self.uncontested(claim);
+            let key = self.hosts.get(&claim.host).map(|host| &host.key);
+            if let (Some(reason), Some(key)) = (reason, key) {
+                self.refused.insert((key.clone(), Some(claim.prefix)), reason);
+            }
+            standing
+        };
+        let (contest, contested) = Contest::of(&claims, alone);
+        drop(claims);
+        self.contest = contest;
+        work.new = contested;
+        self.settle_all(&mut work);
+    }
+
     /// Puts a file in its place among those about its host, or takes it out.
     fn put(&mut self, host: IpAddr, key: &Key, record: Option<&Arc<Record>>) {
         let mut files = match self.hosts.remove(&host) {
@@ -214,12 +258,7 @@ impl Judge {
             Some(record) => files.insert(key.clone(), Arc::clone(record)),
             None => files.remove(key),
         };
-        // The file that a host writes by itself wins over one in another spelling; else the first by name.
-        let own = Record::key(host);
-        let first = if files.contains_key(&own) { Some(own) } else { files.keys().next().cloned() };
-        if let Some((key, record)) = first.and_then(|key| files.remove_entry(&key)) {
-            self.hosts.insert(host, Host { key, record, others: files });
-        }
+        self.hosts.extend(Host::of(host, files).map(|told| (host, told)));
     }
 
     /// Takes back all that was said of a host's record.
@@ -241,26 +280,32 @@ impl Judge {
     }
 
     /// Lets a host's record claim what it may.
-    fn enter(&mut self, host: IpAddr, work: &mut Work) {
-        let Some(Host { key, record, others }) = self.hosts.get(&host) else { return };
-        let (key, record) = (key.clone(), Arc::clone(record));
-        for loser in others.keys().cloned().collect::<Vec<_>>() {
-            let reason = format!("{key} is about the same host {host}; remove one of them");
-            self.refuse(loser, None, reason, work);
+    fn enter(&mut self, address: IpAddr, work: &mut Work) {
+        let Some(host) = self.hosts.get(&address).cloned() else { return };
+        let mut claims = Vec::new();
+        self.claims(address, &host, &mut claims, work);
+        claims.sort_unstable();
+        for claim in claims {
+            self.contest.enter(claim);
+            work.new.push((address, claim.prefix));
+        }
+    }
+
+    /// Adds what a host's record claims, and refuses what it can't. A prefix that stands there twice is added twice.
+    fn claims(&mut self, address: IpAddr, host: &Host, claims: &mut Vec<Claim>, work: &mut Work) {
+        let Host { key, record, others } = host;
+        for loser in others.keys() {
+            let reason = format!("{key} is about the same host {address}; remove one of them");
+            self.refuse(loser.clone(), None, reason, work);
         }
         if let Underlay::Unknown(kind, _) = &record.underlay {
             let reason = format!("the underlay {kind:?} is not known to this ipvland (known: direct)");
-            return self.refuse(key, None, reason, work);
+            return self.refuse(key.clone(), None, reason, work);
         }
-        let mut prefixes: Vec<IpNet> = record.prefixes().map(|(_, prefix)| prefix.trunc()).collect();
-        prefixes.sort_unstable();
-        prefixes.dedup();
-        for prefix in prefixes {
-            match self.may_claim(&record, prefix) {
-                Ok(next_hop) => {
-                    self.contest.enter(prefix, host, next_hop);
-                    work.new.push((host, prefix));
-                }
+        for (_, prefix) in record.prefixes() {
+            let prefix = prefix.trunc();
+            match self.may_claim(record, prefix) {
+                Ok(next_hop) => claims.push(Claim { prefix, host: address, next_hop }),
                 Err(Reason(reason)) => self.refuse(key.clone(), Some(prefix), reason, work),
             }
         }
@@ -286,11 +331,7 @@ impl Judge {
                 let reason = format!("it overlaps {theirs} of {owner}, whose host has the lower address");
                 (Standing::Lost, Some(reason))
             }
-            None if self.own == Some(host) => (Standing::Kept, None),
-            None => match self.may_route(prefix, claim.next_hop) {
-                Ok(()) => (Standing::Accepted, None),
-                Err(Reason(reason)) => (Standing::Kept, Some(reason)),
-            },
+            None => self.uncontested(claim),
         };
         match reason {
             Some(reason) => self.refuse(key, Some(prefix), reason, work),
@@ -300,6 +341,17 @@ impl Judge {
             work.touched.extend(self.contest.touched(prefix, host));
         }
         work.changes(prefix);
+    }
+
+    /// Finds what becomes of a claim that no lower host's stands against.
+    fn uncontested(&self, claim: Claim) -> (Standing, Option<String>) {
+        if self.own == Some(claim.host) {
+            return (Standing::Kept, None);
+        }
+        match self.may_route(claim.prefix, claim.next_hop) {
+            Ok(()) => (Standing::Accepted, None),
+            Err(Reason(reason)) => (Standing::Kept, Some(reason)),
+        }
     }
 
     /// Says why this host alone can't route a prefix that is another's.
@@ -330,6 +382,16 @@ impl Judge {
         if self.refused.remove(&place).is_some() && !work.anew {
             work.refused.insert(place);
         }
+    }
+}
+
+impl Host {
+    /// Chooses the file that counts: the one that a host writes by itself wins over those in another spelling; else the
+    /// first by name.
+    fn of(host: IpAddr, mut files: BTreeMap<Key, Arc<Record>>) -> Option<Self> {
+        let own = (files.len() > 1).then(|| files.remove_entry(&Record::key(host))).flatten();
+        let (key, record) = own.or_else(|| files.pop_first())?;
+        Some(Self { key, record, others: files })
     }
 }
 

@@ -18,6 +18,9 @@ use crate::{
     policy::{Judge, Update},
 };
 
+/// How many changed records are looked at one by one however few there are in all.
+const MANY_RECORDS: usize = 256;
+
 /// What decides which routes are wanted, besides what the kernel shows.
 struct Wish {
     view: Arc<View>,
@@ -134,7 +137,7 @@ impl Syncer {
         }
         // What was judged stands for as long as all that it depends on does.
         let judged = memory.judged.as_ref().filter(|_| *found.judge.local() == local);
-        let changed = judged.and_then(|judged| view.changed_since(judged));
+        let changed = judged.and_then(|judged| changed(view, judged));
         if changed.is_none() {
             found.judge = Judge::new(local);
         }
@@ -168,7 +171,7 @@ impl Syncer {
             || self.leave.has_changed().unwrap_or(false)
             || accessed(&self.networks.borrow()) != memory.accessed;
         let view = Arc::clone(&self.view.borrow_and_update());
-        let changed = memory.judged.as_ref().and_then(|judged| view.changed_since(judged));
+        let changed = memory.judged.as_ref().and_then(|judged| changed(&view, judged));
         let (false, Source::Store, Some(changed)) = (other, view.source, changed) else { return false };
         let shared = Arc::clone(&memory.found);
         let (plan, changes) = {
@@ -225,6 +228,12 @@ impl Syncer {
             Some(link) => Ok(link.index),
         }
     }
+}
+
+/// Returns the keys of changed records, where they are so few that it is worth while to look at those alone.
+fn changed(view: &View, judged: &View) -> Option<BTreeSet<Key>> {
+    let most = MANY_RECORDS.max(view.records.len() / 4);
+    view.changed_since(judged).filter(|keys| keys.len() <= most)
 }
 
 /// Returns the wanted routes, sorted by prefix: those by the parent, and those to this host's own containers.
