@@ -3,14 +3,11 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::{
-    kernel::{LinkIndex, ROUTE_PROTOCOL, Route, RouteOp},
-    policy::Accepted,
-};
+use crate::kernel::{LinkIndex, ROUTE_PROTOCOL, Route, RouteOp};
 
 /// A prefix that somebody else routes already: theirs stays, ours is not installed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,8 +48,8 @@ pub const METRICS: u32 = 4096;
 pub fn metric(prefix: IpNet) -> u32 {
     let length = prefix.prefix_len();
     let hash = match prefix.network() {
-        std::net::IpAddr::V4(address) => fnv1a(&address.octets(), length),
-        std::net::IpAddr::V6(address) => fnv1a(&address.octets(), length),
+        IpAddr::V4(address) => fnv1a(&address.octets(), length),
+        IpAddr::V6(address) => fnv1a(&address.octets(), length),
     };
     // The low bits of FNV-1a are its weakest; folding the high half in spreads neighbours well.
     METRIC_BASE + (hash ^ (hash >> 16)) % METRICS
@@ -63,67 +60,58 @@ fn fnv1a(address: &[u8], length: u8) -> u32 {
     bytes.fold(0x811c_9dc5, |hash: u32, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }
 
-/// Returns the routes for what was accepted: by the parent, with our protocol number and a metric spread by prefix.
-pub fn wanted(accepted: &[Accepted], parent: LinkIndex) -> Vec<Route> {
-    let routes = accepted.iter().map(|accepted| Route {
-        prefix: accepted.prefix,
-        gateway: Some(accepted.next_hop),
+/// Returns our route for a prefix: by the parent, with our protocol number and a metric spread by prefix.
+pub fn route(prefix: IpNet, next_hop: IpAddr, parent: LinkIndex) -> Route {
+    Route {
+        prefix,
+        gateway: Some(next_hop),
         link: Some(parent),
         protocol: ROUTE_PROTOCOL,
-        metric: metric(accepted.prefix),
+        metric: metric(prefix),
         source: None,
         mtu: None,
-    });
-    routes.collect()
+    }
 }
 
-/// Compares wanted with installed routes.
+/// Compares wanted with installed routes, in whatever order they are. [`merge`] says how.
+pub fn plan(wanted: &[Route], installed: &[Route]) -> Plan {
+    let mut wanted = wanted.to_vec();
+    let mut installed = installed.to_vec();
+    wanted.sort_unstable();
+    installed.sort_unstable();
+    merge(wanted, &installed)
+}
+
+/// Compares wanted with installed routes, both sorted by prefix, in one walk over the two.
 ///
 /// Routes with our protocol number are made equal to what is wanted; others are never touched. A prefix that another
 /// protocol routes, with whatever metric and by whatever link, is left to it. Of several wanted routes with one prefix
 /// the first in order counts.
-pub fn plan(wanted: &[Route], installed: &[Route]) -> Plan {
-    let mut prefixes: BTreeMap<IpNet, Prefix<'_>> = BTreeMap::new();
-    for route in wanted {
-        let slot = &mut prefixes.entry(route.prefix).or_default().wanted;
-        *slot = Some(slot.map_or(route, |other| other.min(route)));
-    }
-    for route in installed {
-        let prefix = prefixes.entry(route.prefix).or_default();
-        if route.protocol == ROUTE_PROTOCOL {
-            prefix.ours.push(route);
-        } else {
-            let slot = &mut prefix.theirs;
-            *slot = Some(slot.map_or(route, |other| if rank(route) < rank(other) { route } else { other }));
-        }
-    }
-    let (mut doubles, mut additions, mut removals) = (Vec::new(), Vec::new(), Vec::new());
-    let mut foreign = Vec::new();
-    for prefix in prefixes.values_mut() {
-        prefix.ours.sort_unstable();
-        let ours = &prefix.ours;
-        let remove = |route: &&Route| RouteOp::Remove((*route).clone());
-        let (Some(wanted), None) = (prefix.wanted, prefix.theirs) else {
-            removals.extend(ours.iter().map(remove));
-            if let (Some(wanted), Some(theirs)) = (prefix.wanted, prefix.theirs) {
-                foreign.push(Foreign { theirs: theirs.clone(), ours: wanted.clone() });
-            }
-            continue;
+pub fn merge(wanted: impl IntoIterator<Item = Route>, installed: &[Route]) -> Plan {
+    let mut wanted = wanted.into_iter().peekable();
+    let mut installed = installed;
+    let mut steps = Steps::default();
+    loop {
+        let prefix = match (wanted.peek(), installed.first()) {
+            (Some(wanted), Some(installed)) => wanted.prefix.min(installed.prefix),
+            (Some(wanted), None) => wanted.prefix,
+            (None, Some(installed)) => installed.prefix,
+            (None, None) => break,
         };
-        let (same, other): (Vec<&Route>, Vec<&Route>) =
-            ours.iter().copied().partition(|route| route.metric == wanted.metric);
-        if same.contains(&wanted) {
-            removals.extend(same.iter().filter(|route| **route != wanted).map(remove));
-        } else if let Some((_, others)) = same.split_first() {
-            doubles.extend(others.iter().map(remove));
-            additions.push(RouteOp::Replace(wanted.clone()));
-        } else {
-            additions.push(RouteOp::Add(wanted.clone()));
+        let mut ours = wanted.next_if(|route| route.prefix == prefix);
+        while let Some(other) = wanted.next_if(|route| route.prefix == prefix) {
+            ours = ours.map(|route| route.min(other));
         }
-        removals.extend(other.iter().map(remove));
+        let (there, rest) =
+            installed.split_at(installed.iter().take_while(|route| route.prefix == prefix).count());
+        installed = rest;
+        // By far the most prefixes are as they ought to be.
+        if !matches!((&ours, there), (Some(ours), [there]) if ours == there) {
+            steps.compare(ours, there);
+        }
     }
-    let ops = doubles.into_iter().chain(additions).chain(removals).collect();
-    Plan { ops, foreign }
+    let ops = steps.doubles.into_iter().chain(steps.additions).chain(steps.removals).collect();
+    Plan { ops, foreign: steps.foreign }
 }
 
 impl Plan {
@@ -135,13 +123,43 @@ impl Plan {
     }
 }
 
-/// What is known of one prefix.
+/// The changes of all prefixes, in the order that [`Plan::ops`] asks for.
 #[derive(Default)]
-struct Prefix<'a> {
-    wanted: Option<&'a Route>,
-    ours: Vec<&'a Route>,
-    /// The foreign route that the kernel prefers.
-    theirs: Option<&'a Route>,
+struct Steps {
+    doubles: Vec<RouteOp>,
+    additions: Vec<RouteOp>,
+    removals: Vec<RouteOp>,
+    foreign: Vec<Foreign>,
+}
+
+impl Steps {
+    /// Compares what is wanted for one prefix with what is there.
+    fn compare(&mut self, wanted: Option<Route>, installed: &[Route]) {
+        let is_ours = |route: &&Route| route.protocol == ROUTE_PROTOCOL;
+        // The foreign route that the kernel prefers.
+        let theirs = installed.iter().filter(|route| !is_ours(route)).min_by(|a, b| rank(a).cmp(&rank(b)));
+        let mut ours: Vec<&Route> = installed.iter().filter(is_ours).collect();
+        ours.sort_unstable();
+        let remove = |route: &&Route| RouteOp::Remove((*route).clone());
+        let (Some(wanted), None) = (&wanted, theirs) else {
+            self.removals.extend(ours.iter().map(remove));
+            if let (Some(ours), Some(theirs)) = (wanted, theirs) {
+                self.foreign.push(Foreign { theirs: theirs.clone(), ours });
+            }
+            return;
+        };
+        let (same, other): (Vec<&Route>, Vec<&Route>) =
+            ours.into_iter().partition(|route| route.metric == wanted.metric);
+        if same.contains(&wanted) {
+            self.removals.extend(same.iter().filter(|route| **route != wanted).map(remove));
+        } else if let Some((_, others)) = same.split_first() {
+            self.doubles.extend(others.iter().map(remove));
+            self.additions.push(RouteOp::Replace(wanted.clone()));
+        } else {
+            self.additions.push(RouteOp::Add(wanted.clone()));
+        }
+        self.removals.extend(other.iter().map(remove));
+    }
 }
 
 fn rank(route: &Route) -> (u32, &Route) {

@@ -1,5 +1,8 @@
 //! Which of the fleet's prefixes this host believes: a pure function of the records and of this host's addresses.
 //!
+//! [`judge`] is that function. A [`Judge`] is the same, kept up to date: told which records changed, it looks at those and
+//! at what overlaps them alone, and says what became of which prefix.
+//!
 //! Each prefix passes three gates:
 //!
 //! 1. what is wrong for every host of the segment: reserved ranges, the underlay's own subnets, a next hop that is not on
@@ -10,24 +13,23 @@
 //!    interfaces has the prefix. That changes nothing for other prefixes.
 
 mod contest;
+mod judge;
+mod local;
 mod reserved;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use ipnet::IpNet;
 use ipvland_store::{Key, Stray};
 
 use crate::{
     lease::free::touch,
-    record::{Reason, Record, Underlay},
+    record::{Reason, Record},
 };
-use contest::Contest;
+
+pub use judge::{Changes, Judge, Update};
 
 /// The records of a fleet, each parsed or refused by itself.
 pub type Records = BTreeMap<Key, Result<Arc<Record>, Reason>>;
@@ -82,184 +84,16 @@ pub struct Judgement {
 
 /// Judges the records of a fleet.
 pub fn judge(records: &Records, strays: &[Stray], local: &Local) -> Judgement {
-    judge_on(records, strays, local, true)
+    let mut judge = Judge::new(local.clone());
+    judge.update(records, strays, None);
+    judge.judgement()
 }
 
 /// Returns what every host refuses of a fleet's records, whatever its own interfaces are.
 pub fn refused_everywhere(records: &Records) -> Vec<Refused> {
-    judge_on(records, &[], &Local::default(), false).refused
-}
-
-fn judge_on(records: &Records, strays: &[Stray], local: &Local, is_host: bool) -> Judgement {
-    let mut judge = Judge {
-        local,
-        is_host,
-        own: local.own.as_ref().and_then(Record::host_of),
-        addresses: local
-            .underlay
-            .iter()
-            .chain(local.elsewhere.iter().map(|(_, net)| net))
-            .map(IpNet::addr)
-            .collect(),
-        contest: Contest::new(),
-        judgement: Judgement::default(),
-    };
-    for stray in strays {
-        judge.refuse(&stray.name, None, stray.reason.clone());
-    }
-    let mut hosts: BTreeMap<IpAddr, (&Key, &Record)> = BTreeMap::new();
-    for (key, record) in records {
-        let record = match record {
-            Ok(record) => record,
-            Err(reason) => {
-                judge.refuse(key.as_str(), None, reason.0.clone());
-                continue;
-            }
-        };
-        let Some(&(other, _)) = hosts.get(&record.host) else {
-            hosts.insert(record.host, (key, record));
-            continue;
-        };
-        // The file that a host writes by itself wins over one in another spelling; else the first by name.
-        let (loser, winner) = if *key == Record::key(record.host) { (other, key) } else { (key, other) };
-        if winner == key {
-            hosts.insert(record.host, (key, record));
-        }
-        let reason = format!("{winner} is about the same host {}; remove one of them", record.host);
-        judge.refuse(loser.as_str(), None, reason);
-    }
-    for (key, record) in hosts.into_values() {
-        judge.record(key, record);
-    }
-    let mut judgement = judge.judgement;
-    judgement.accepted.sort_by_key(|accepted| accepted.prefix);
-    judgement.refused.sort_by(|a, b| (&a.file, a.prefix, &a.reason).cmp(&(&b.file, b.prefix, &b.reason)));
-    judgement
-}
-
-struct Judge<'a> {
-    local: &'a Local,
-    /// Whether `local` is a host's. Without one, nothing is refused for the want of an interface.
-    is_host: bool,
-    own: Option<IpAddr>,
-    /// Every address of this host.
-    addresses: BTreeSet<IpAddr>,
-    contest: Contest<&'a Key>,
-    judgement: Judgement,
-}
-
-impl<'a> Judge<'a> {
-    fn refuse(&mut self, file: &str, prefix: Option<IpNet>, reason: String) {
-        self.judgement.refused.push(Refused { file: file.into(), prefix, reason });
-    }
-
-    fn record(&mut self, key: &'a Key, record: &'a Record) {
-        if let Underlay::Unknown(kind, _) = &record.underlay {
-            let reason = format!("the underlay {kind:?} is not known to this ipvland (known: direct)");
-            return self.refuse(key.as_str(), None, reason);
-        }
-        // Sorted, a prefix comes before those inside it, which the contest asks for.
-        let mut prefixes: Vec<(IpNet, &str)> =
-            record.prefixes().map(|(network, prefix)| (prefix.trunc(), network)).collect();
-        prefixes.sort_unstable();
-        prefixes.dedup_by_key(|(prefix, _)| *prefix);
-        for (prefix, network) in prefixes {
-            match self.prefix(key, record, prefix) {
-                Ok(Some(next_hop)) => {
-                    let host =
-                        if record.name.is_empty() { record.host.to_string() } else { record.name.clone() };
-                    let (key, network) = (key.clone(), network.to_owned());
-                    self.judgement.accepted.push(Accepted { key, host, network, prefix, next_hop });
-                }
-                Ok(None) => {}
-                Err(reason) => self.refuse(key.as_str(), Some(prefix), reason.0),
-            }
-        }
-    }
-
-    /// Returns the next hop of a prefix, or nothing if the prefix is this host's own.
-    fn prefix(&mut self, key: &'a Key, record: &Record, prefix: IpNet) -> Result<Option<IpAddr>, Reason> {
-        reserved::check_prefix(prefix)?;
-        self.local.check_underlay(prefix)?;
-        let next_hop = self.local.next_hop(record, prefix)?;
-        if let Err((theirs, owner)) = self.contest.claim(prefix, key) {
-            return Err(Reason(format!("it overlaps {theirs} of {owner}, whose host has the lower address")));
-        }
-        if self.own == Some(record.host) {
-            return Ok(None);
-        }
-        if self.is_host {
-            self.local.check_family(next_hop)?;
-        }
-        if self.addresses.contains(&next_hop) {
-            return Err(Reason(format!("next hop {next_hop} is an address of this host itself")));
-        }
-        self.local.check_elsewhere(prefix)?;
-        Ok(Some(next_hop))
-    }
-}
-
-impl Local {
-    /// Returns the underlay's subnets of a family, link-local ones left out: no next hop of ours is in them.
-    fn subnets(&self, of: IpAddr) -> impl Iterator<Item = &IpNet> {
-        self.underlay.iter().filter(move |net| {
-            net.addr().is_ipv4() == of.is_ipv4() && reserved::check_next_hop(net.addr()).is_ok()
-        })
-    }
-
-    fn check_underlay(&self, prefix: IpNet) -> Result<(), Reason> {
-        match self.underlay.iter().find(|net| touch(net, &prefix)) {
-            Some(net) => Err(Reason(format!("it overlaps {}'s subnet {}", self.parent, net.trunc()))),
-            None => Ok(()),
-        }
-    }
-
-    fn check_elsewhere(&self, prefix: IpNet) -> Result<(), Reason> {
-        match self.elsewhere.iter().find(|(_, net)| net.contains(&prefix)) {
-            Some((interface, net)) => {
-                let how = if net.trunc() == prefix { "equal to" } else { "part of" };
-                Err(Reason(format!("it is {how} this host's subnet {} on {interface}", net.trunc())))
-            }
-            None => Ok(()),
-        }
-    }
-
-    fn check_family(&self, next_hop: IpAddr) -> Result<(), Reason> {
-        match self.subnets(next_hop).next() {
-            Some(_) => Ok(()),
-            None => Err(Reason(format!("{} has no {} address", self.parent, family(next_hop)))),
-        }
-    }
-
-    /// Returns the next hop of a record for a prefix. Where the parent has no address of the family, nothing is said
-    /// about the segment: other hosts may well have one.
-    fn next_hop(&self, record: &Record, prefix: IpNet) -> Result<IpAddr, Reason> {
-        let Some(next_hop) =
-            record.next_hops.iter().copied().find(|hop| hop.is_ipv4() == prefix.addr().is_ipv4())
-        else {
-            return Err(Reason(format!("the record has no {} next hop", family(prefix.addr()))));
-        };
-        if let Some(inside) = [next_hop, record.host].into_iter().find(|address| prefix.contains(address)) {
-            return Err(Reason(format!("it holds its own next hop {inside}")));
-        }
-        reserved::check_next_hop(next_hop)?;
-        let mut subnets = self.subnets(next_hop).peekable();
-        let Some(&shown) = subnets.peek() else { return Ok(next_hop) };
-        let Some(subnet) = subnets.find(|net| net.contains(&next_hop)) else {
-            let subnet = shown.trunc();
-            return Err(Reason(format!("next hop {next_hop} is not on {}'s subnet {subnet}", self.parent)));
-        };
-        // A /31 has neither (RFC 3021), and IPv6 has no broadcast; its subnet-router anycast address is no one host.
-        let edge = next_hop == subnet.network() || (next_hop.is_ipv4() && next_hop == subnet.broadcast());
-        if edge && subnet.max_prefix_len() - subnet.prefix_len() > 1 {
-            return Err(Reason(format!("next hop {next_hop} is no host's address in {}", subnet.trunc())));
-        }
-        Ok(next_hop)
-    }
-}
-
-fn family(address: IpAddr) -> &'static str {
-    if address.is_ipv4() { "IPv4" } else { "IPv6" }
+    let mut judge = Judge::of_no_host();
+    judge.update(records, &[], None);
+    judge.refused()
 }
 
 /// Returns the address space of all records other than `own`: prefixes and leased blocks, hosts in order.

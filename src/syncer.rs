@@ -1,8 +1,12 @@
 //! Keeps the kernel's routes equal to what the fleet's records say.
 //!
-//! One full pass does it all: it lists links, addresses and routes, judges the records, plans, and changes what differs.
-//! It runs on every new view of the fleet, on every event of the kernel, and on a timer, because the kernel drops routes
-//! without telling. What was done before is never remembered: each pass starts from what the store and the kernel show.
+//! A full pass does it all: it lists links, addresses and routes, judges the records, plans, and changes what differs. It
+//! runs on every event of the kernel and on a timer, because the kernel drops routes without telling. What it wants follows
+//! from what the store and the kernel show, and from nothing that was done before.
+//!
+//! When records alone changed, a quick pass judges those, and what overlaps them, and compares the few prefixes that this
+//! touches with the table as the last pass left it. What is remembered for that saves work and decides nothing: where the
+//! kernel told of any event since, refuses a change, or anything else is other than it was, a full pass follows at once.
 //!
 //! Only routes with our protocol number are ever touched. They stay when the daemon stops, and are adopted by the next.
 //!
@@ -20,18 +24,23 @@ use tokio::{
 };
 
 use crate::{
-    fleet::{Source, View},
-    host_access::{self, Access},
-    kernel::{Address, Kernel, KernelError, Link, LinkIndex, ROUTE_PROTOCOL, Route, RouteOp},
+    fleet::View,
+    host_access,
+    kernel::{Address, Kernel, KernelError, Link, LinkIndex, ROUTE_PROTOCOL, RouteOp},
     network::{Network, Networks},
-    plan, policy,
     policy::Local,
     status::Board,
 };
 
-mod report;
+mod complaints;
+mod found;
+mod log;
+mod pass;
+mod table;
 
-use report::{Complaints, Report};
+use complaints::Complaints;
+use found::Shared;
+use table::Table;
 
 /// How long events are gathered before a pass.
 const GATHER: Duration = Duration::from_millis(80);
@@ -39,10 +48,10 @@ const GATHER: Duration = Duration::from_millis(80);
 /// How many events one pass answers at most: a bound, for the case that they come faster than they are taken.
 const MOST_GATHERED: usize = 1024;
 
-/// The shortest time between the beginnings of two passes, however many events come.
+/// The shortest time between the beginnings of two full passes, however many events come.
 const SPACING: Duration = Duration::from_millis(300);
 
-/// The longest time between two passes.
+/// The longest time between two full passes.
 const FULL_PASS: Duration = Duration::from_secs(30);
 
 /// How soon a pass follows one in which something failed; doubled each time, up to [`FULL_PASS`].
@@ -75,10 +84,34 @@ struct Memory {
     complaints: Complaints,
     /// The parent's subnets when it was last up: with the link, IPv6 takes its addresses away.
     underlay: Vec<IpNet>,
-    /// What was judged last.
-    judged: Arc<View>,
+    /// What the last pass answered.
+    answered: Arc<View>,
+    /// What was judged last, which is behind where a pass had no need of it.
+    judged: Option<Arc<View>>,
     /// The networks with host access as they were at the last pass, so that a change of others makes none.
     accessed: Vec<Network>,
+    /// What a quick pass goes by; without it there is none.
+    seen: Option<Seen>,
+    found: Arc<Shared>,
+}
+
+/// The kernel as the last pass left it, if nothing has happened since.
+#[derive(Debug)]
+struct Seen {
+    table: Table,
+    parent: LinkIndex,
+    links: Vec<Link>,
+}
+
+/// Why a pass is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cause {
+    /// Records changed.
+    Records,
+    /// Something of this host's own changed that is as urgent.
+    Host,
+    /// The kernel told something, or it is time to look.
+    Kernel,
 }
 
 impl Syncer {
@@ -87,28 +120,35 @@ impl Syncer {
         // Before the first pass, so that nothing is missed between the two.
         let mut events = self.kernel.events();
         let mut memory = Memory::default();
+        self.board.ask(Arc::clone(&memory.found) as _);
         let mut retry = FIRST_RETRY;
+        let (mut begun, mut pause) = (Instant::now(), FULL_PASS);
+        let mut cause = Cause::Host;
         loop {
-            let begun = Instant::now();
-            let clean = self.pass(&mut memory).await;
-            let pause = if clean { FULL_PASS } else { retry };
-            retry = if clean { FIRST_RETRY } else { (retry * 2).min(FULL_PASS) };
-            let urgent = tokio::select! {
-                () = news(&mut self.view, &memory.judged) => true,
-                () = changed(&mut self.own) => true,
-                () = changed(&mut self.leave) => true,
-                () = accessed_changed(&mut self.networks, &memory.accessed) => true,
-                Some(_) = events.next() => false,
-                () = sleep_until(begun + pause) => false,
+            if cause != Cause::Records || !self.quick(&mut memory).await {
+                begun = Instant::now();
+                let clean = self.full(&mut memory).await;
+                pause = if clean { FULL_PASS } else { retry };
+                retry = if clean { FIRST_RETRY } else { (retry * 2).min(FULL_PASS) };
+            }
+            cause = tokio::select! {
+                () = news(&mut self.view, &memory.answered) => Cause::Records,
+                () = changed(&mut self.own) => Cause::Host,
+                () = changed(&mut self.leave) => Cause::Host,
+                () = accessed_changed(&mut self.networks, &memory.accessed) => Cause::Host,
+                Some(_) = events.next() => Cause::Kernel,
+                () = sleep_until(begun + pause) => Cause::Kernel,
             };
-            // News of the fleet are rare and complete; the kernel's come in storms. A container that starts waits for none.
-            if !urgent {
+            // News of the fleet are rare and complete; the kernel's come in storms. Neither they nor a container that
+            // starts wait for those.
+            if cause == Cause::Kernel {
                 let settled = async {
                     sleep(GATHER).await;
                     sleep_until(begun + SPACING).await;
                 };
                 tokio::select! {
                     () = settled => {}
+                    () = news(&mut self.view, &memory.answered) => {}
                     () = accessed_changed(&mut self.networks, &memory.accessed) => {}
                 }
             }
@@ -117,135 +157,10 @@ impl Syncer {
                 if events.next().now_or_never().is_none() {
                     break;
                 }
+                cause = Cause::Kernel;
             }
         }
     }
-
-    /// Makes one pass; tells whether nothing failed.
-    async fn pass(&mut self, memory: &mut Memory) -> bool {
-        let view = Arc::clone(&self.view.borrow_and_update());
-        memory.judged = Arc::clone(&view);
-        let own = self.own.borrow_and_update().clone();
-        let left = *self.leave.borrow_and_update();
-        let networks = Arc::clone(&self.networks.borrow_and_update());
-        memory.accessed = accessed(&networks);
-        let mut report = Report::default();
-        let clean = match self.reconcile(&view, own, left, &networks, memory, &mut report).await {
-            Ok(clean) => clean,
-            Err(error) => {
-                report.complain("kernel", error.to_string());
-                report.nothing_certain(&error);
-                false
-            }
-        };
-        memory.complaints.tell(report.complaints(), report.is_certain());
-        report.post(&self.board);
-        clean
-    }
-
-    async fn reconcile(
-        &self,
-        view: &View,
-        own: Option<Key>,
-        left: bool,
-        networks: &Networks,
-        memory: &mut Memory,
-        report: &mut Report,
-    ) -> Result<bool, KernelError> {
-        let mut links = self.kernel.links().await?;
-        let addresses = self.kernel.addresses().await?;
-        let access =
-            host_access::settle(&*self.kernel, &self.machine, networks, &mut links, &addresses).await;
-        let fleet = match (left, view.source) {
-            (true, _) => Fleet { wanted: Vec::new(), keep: false },
-            // Without any records it can't be told which of our routes are old: all are left as they are.
-            (false, Source::None) => Fleet { wanted: Vec::new(), keep: true },
-            (false, _) => self.judge(view, own, &links, &addresses, memory, report),
-        };
-        let wanted = with_access(fleet.wanted, &access);
-        let mut plan = plan::plan(&wanted, &self.kernel.routes().await?);
-        if fleet.keep {
-            plan = plan.additions_only(|route| host_access::is_route(route, &access.devices));
-        }
-        let results = self.kernel.change_routes(&plan.ops).await;
-        let mut clean = access.networks.iter().all(|network| network.state != "failed");
-        let name = |index: Option<LinkIndex>| link_name(&links, index);
-        for (op, result) in plan.ops.iter().zip(&results) {
-            match result {
-                Ok(()) => tell(op, &name(op.route().link)),
-                Err(_) => clean = false,
-            }
-        }
-        tracing::debug!(
-            revision = view.revision.as_ref().map(ToString::to_string),
-            wanted = wanted.len(),
-            changes = plan.ops.len(),
-            foreign = plan.foreign.len(),
-            "pass over the routes done"
-        );
-        report.installed(&wanted, &plan, &results, name);
-        report.accessed(access);
-        Ok(clean)
-    }
-
-    /// Returns the routes that the fleet's records want.
-    fn judge(
-        &self,
-        view: &View,
-        own: Option<Key>,
-        links: &[Link],
-        addresses: &[Address],
-        memory: &mut Memory,
-        report: &mut Report,
-    ) -> Fleet {
-        let mut local = local(links, addresses, self.parent.as_deref(), own);
-        let parent = self.find_parent(links);
-        match &parent {
-            Ok(_) => memory.underlay.clone_from(&local.underlay),
-            // The routes that can't be at the moment are still told as wanted.
-            Err(_) if !memory.underlay.is_empty() => local.underlay.clone_from(&memory.underlay),
-            Err(_) => {}
-        }
-        let judgement = policy::judge(&view.records, &view.strays, &local);
-        report.judged(&judgement);
-        match parent {
-            // The daemon may have been killed before what it learned last was on the disk, and the kernel knows it.
-            Ok(parent) => {
-                Fleet { wanted: plan::wanted(&judgement.accepted, parent), keep: view.source == Source::Disk }
-            }
-            Err(why) => {
-                report.no_parent(&judgement.accepted, self.parent.as_deref(), &why);
-                Fleet { wanted: Vec::new(), keep: true }
-            }
-        }
-    }
-
-    fn find_parent(&self, links: &[Link]) -> Result<LinkIndex, String> {
-        let Some(name) = &self.parent else {
-            return Err("no parent interface is set; name one as `interface` under [host]".into());
-        };
-        match links.iter().find(|link| link.name == *name) {
-            None => Err(format!("the parent interface {name} is missing")),
-            Some(link) if !link.up => {
-                Err(format!("the parent interface {name} is down; raise it with `ip link set {name} up`"))
-            }
-            Some(link) => Ok(link.index),
-        }
-    }
-}
-
-/// The routes to other hosts' prefixes that are wanted.
-struct Fleet {
-    wanted: Vec<Route>,
-    /// Whether those that are there stay as they are.
-    keep: bool,
-}
-
-/// Adds the routes to this host's own containers; one for the same prefix by way of another host has no say.
-fn with_access(fleet: Vec<Route>, access: &Access) -> Vec<Route> {
-    let own: BTreeSet<IpNet> = access.routes.iter().map(|(_, route)| route.prefix).collect();
-    let fleet = fleet.into_iter().filter(|route| !own.contains(&route.prefix));
-    fleet.chain(access.routes.iter().map(|(_, route)| route.clone())).collect()
 }
 
 /// Returns the networks that host access has to know of: those that have it, and those that share a parent with one.
@@ -283,17 +198,6 @@ async fn news(views: &mut watch::Receiver<Arc<View>>, judged: &View) {
         if !views.borrow_and_update().routes_as(judged) {
             return;
         }
-    }
-}
-
-fn tell(op: &RouteOp, interface: &str) {
-    let route = op.route();
-    let next_hop = route.gateway.map(|hop| hop.to_string()).unwrap_or_default();
-    let prefix = route.prefix;
-    match op {
-        RouteOp::Add(_) => tracing::info!(%prefix, next_hop, interface, "route added"),
-        RouteOp::Replace(_) => tracing::info!(%prefix, next_hop, interface, "route changed"),
-        RouteOp::Remove(_) => tracing::info!(%prefix, next_hop, interface, "route removed"),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The plan on a model of the kernel's table.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::{collection::vec, prelude::*};
 

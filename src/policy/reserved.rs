@@ -30,8 +30,26 @@ const RESERVED: [(IpNet, &str); 8] = [
 const SHORTEST_V4: u8 = 8;
 const SHORTEST_V6: u8 = 16;
 
+/// Tells at one look that a prefix is none of those that no host can own. By far the most are not: the first byte of each
+/// reserved range is one that few others begin with.
+fn is_ordinary(prefix: IpNet) -> bool {
+    match prefix {
+        IpNet::V4(net) => {
+            let [first, ..] = net.network().octets();
+            net.prefix_len() >= SHORTEST_V4 && first < 224 && !matches!(first, 0 | 127 | 169)
+        }
+        IpNet::V6(net) => {
+            let [first, ..] = net.network().octets();
+            net.prefix_len() >= SHORTEST_V6 && !matches!(first, 0 | 0xfe | 0xff)
+        }
+    }
+}
+
 /// Says why no host at all can own a prefix.
 pub(super) fn check_prefix(prefix: IpNet) -> Result<(), Reason> {
+    if is_ordinary(prefix) {
+        return Ok(());
+    }
     if prefix.prefix_len() == 0 {
         return Err(Reason("it is a default route and would cut hosts off".into()));
     }
@@ -47,6 +65,9 @@ pub(super) fn check_prefix(prefix: IpNet) -> Result<(), Reason> {
 
 /// Says why an address can't be a container's.
 pub(super) fn check_address(address: IpAddr) -> Result<(), Reason> {
+    if is_ordinary(address.into()) {
+        return Ok(());
+    }
     match RESERVED.iter().find(|(range, _)| range.contains(&address)) {
         Some((range, what)) => Err(Reason(format!("{address} is in {what} {range}"))),
         None => Ok(()),
@@ -56,4 +77,30 @@ pub(super) fn check_address(address: IpAddr) -> Result<(), Reason> {
 /// Says why an address can't be a next hop.
 pub(super) fn check_next_hop(next_hop: IpAddr) -> Result<(), Reason> {
     check_address(next_hop).map_err(|Reason(words)| Reason(format!("next hop {words}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn prefix() -> impl Strategy<Value = IpNet> {
+        let v4 = (any::<[u8; 4]>(), 0u8..=32)
+            .prop_map(|(bytes, length)| IpNet::new(bytes.into(), length).unwrap());
+        let v6 = (any::<[u8; 16]>(), 0u8..=128)
+            .prop_map(|(bytes, length)| IpNet::new(bytes.into(), length).unwrap());
+        prop_oneof![v4, v6].prop_map(|net| net.trunc())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(20_000))]
+
+        #[test]
+        fn what_is_ordinary_touches_no_reserved_range(prefix in prefix()) {
+            let shortest = if prefix.addr().is_ipv4() { SHORTEST_V4 } else { SHORTEST_V6 };
+            let reserved = RESERVED.iter().any(|(range, _)| touch(range, &prefix));
+            prop_assert!(!is_ordinary(prefix) || (!reserved && prefix.prefix_len() >= shortest), "{}", prefix);
+        }
+    }
 }

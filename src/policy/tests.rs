@@ -3,8 +3,10 @@
 use proptest::{collection::vec, prelude::*};
 use serde_json::Map;
 
+mod changes;
+
 use super::*;
-use crate::record::RecordNetwork;
+use crate::record::{RecordNetwork, Underlay};
 
 fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()

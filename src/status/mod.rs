@@ -1,11 +1,13 @@
 //! What the daemon tells about itself: the state behind `ipvland status`, the plugin's `/status`, and its JSON.
 //!
-//! Each part of the daemon writes its own section on the [`Board`]; readers see all of them at once.
+//! Each part of the daemon writes its own section on the [`Board`], or is asked for it when somebody reads; readers see all
+//! of them at once.
 
 mod render;
 
 use std::{
     collections::BTreeMap,
+    fmt,
     net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -274,17 +276,41 @@ pub struct AddressStatus {
 
 /// Where the parts of the daemon write their sections.
 #[derive(Debug, Clone, Default)]
-pub struct Board(Arc<Mutex<Status>>);
+pub struct Board(Arc<Sections>);
+
+#[derive(Debug, Default)]
+struct Sections {
+    /// What was written.
+    written: Mutex<Status>,
+    /// Who is asked for the rest.
+    live: Mutex<Option<Arc<dyn Live>>>,
+}
+
+/// A part of the daemon that writes its sections when somebody asks: what has a row for each of many thousand routes is
+/// not kept twice, nor written at each pass.
+pub trait Live: fmt::Debug + Send + Sync {
+    /// Writes the sections as they are now.
+    fn write(&self, status: &mut Status);
+}
 
 impl Board {
     /// Changes sections of the status.
     pub fn update(&self, change: impl FnOnce(&mut Status)) {
-        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        change(&mut self.0.written.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Has sections written by `live` from now on, in the place of whom was asked before.
+    pub fn ask(&self, live: Arc<dyn Live>) {
+        *self.0.live.lock().unwrap_or_else(PoisonError::into_inner) = Some(live);
     }
 
     /// Returns the whole status, with `healthy` and `problems` worked out.
     pub fn read(&self) -> Status {
-        let mut status = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut status = self.0.written.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let live = self.0.live.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(live) = live {
+            live.write(&mut status);
+        }
         status.problems = status.find_problems();
         status.healthy = status.problems.is_empty();
         status

@@ -1,10 +1,14 @@
+mod quick;
+
 use std::collections::BTreeMap;
 
 use ipvland_store::Revision;
 
 use super::*;
 use crate::{
+    fleet::Source,
     kernel::{FakeKernel, Route},
+    plan,
     policy::Records,
     record::Record,
 };
@@ -506,5 +510,4 @@ async fn a_revision_that_changes_no_record_makes_no_pass() {
     assert_eq!(host.kernel.dumps(), dumps);
     host.view.send_replace(fleet(&[("10.1.1.52", &["10.1.51.0/24"])]));
     host.has(&["10.1.51.0/24 via 10.1.1.52"]).await;
-    assert!(host.kernel.dumps() > dumps);
 }
