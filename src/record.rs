@@ -30,7 +30,7 @@ pub use names::{MAX_ADDRESSES, MAX_HOST_NAMES, Names, NamesRecord, is_label};
 /// What one host tells the others: who it is, how it is reached, and the prefixes behind it.
 ///
 /// One JSON file a host, `endpoints/ADDRESS.json`. The first plugin's array of objects is read too.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
     /// The address on the parent interface that names the host.
     pub host: IpAddr,
@@ -55,7 +55,7 @@ pub struct Record {
 }
 
 /// A network in a record.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecordNetwork {
     /// Its name.
     pub name: String,
@@ -66,7 +66,7 @@ pub struct RecordNetwork {
 }
 
 /// How packets get from host to host.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Underlay {
     /// The next hop is on the same segment.
     Direct,

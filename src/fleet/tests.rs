@@ -79,7 +79,7 @@ async fn a_view_follows_the_store_and_the_disk_remembers() {
 
     let disk = Cache::new(dir.path().join("snapshot.json"));
     let written = async {
-        while disk.read().is_none_or(|saved| saved.snapshot.revision.as_str() != "2") {
+        while disk.read().is_none_or(|saved| saved.revision.as_str() != "2") {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
@@ -133,9 +133,7 @@ async fn a_damaged_snapshot_on_disk_is_none() {
 async fn saved(dir: &tempfile::TempDir, revision: &str, held: usize) {
     let disk = Cache::new(dir.path().join("snapshot.json"));
     let written = async {
-        while disk
-            .read()
-            .is_none_or(|saved| saved.snapshot.revision.as_str() != revision || saved.held.len() != held)
+        while disk.read().is_none_or(|saved| saved.revision.as_str() != revision || saved.held.len() != held)
         {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -232,14 +230,16 @@ async fn a_restart_forgets_nothing_of_a_store_that_lost_everything() {
 #[tokio::test(start_paused = true)]
 async fn what_a_swap_leaves_behind_is_dropped_after_a_day() {
     let dir = tempfile::tempdir().unwrap();
-    let cache = Cache::new(dir.path().join("snapshot.json"));
+    let mut cache = Cache::new(dir.path().join("snapshot.json"));
     let before = Saved {
         place: "git".into(),
-        snapshot: snapshot("1", &ALL),
-        held: Default::default(),
+        revision: Revision::new("1"),
+        records: snapshot("1", &ALL).records.into(),
+        names: Map::new(),
+        held: Map::new(),
         swapped: false,
     };
-    cache.write(&before).await;
+    cache.write(before).await;
     let mut fleet = follow_at("etcd", &dir);
     fleet.until(Ok(Event::Reset(snapshot("e1", &ALL[..2]))), |view| view.held.is_some()).await;
     tokio::time::sleep(Duration::from_secs(23 * 3600)).await;
@@ -290,8 +290,7 @@ async fn names_are_apart_from_the_records_and_leave_them_as_they_are() {
     // The next start knows the names from the disk.
     let path = dir.path().join("snapshot.json");
     for _ in 0..100 {
-        if Cache::new(path.clone()).read().is_some_and(|saved| saved.snapshot.revision == Revision::new("3"))
-        {
+        if Cache::new(path.clone()).read().is_some_and(|saved| saved.revision == Revision::new("3")) {
             break;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -317,5 +316,5 @@ async fn what_was_learned_at_the_last_moment_is_on_the_disk_after_a_stop() {
     stop.send(()).unwrap();
     runs.await.unwrap();
     let saved = Cache::new(path).read().unwrap();
-    assert_eq!(saved.snapshot.revision, Revision::new("7"));
+    assert_eq!(saved.revision, Revision::new("7"));
 }
