@@ -22,6 +22,7 @@ use crate::{
 mod cache;
 mod hold;
 mod names;
+mod stored;
 #[cfg(test)]
 mod tests;
 
@@ -29,6 +30,7 @@ pub use cache::{Cache, Saved};
 use hold::{Cause, Hold};
 pub(crate) use names::names_of;
 pub use names::{NamesFiles, NamesView};
+pub use stored::Stored;
 
 /// Where the records of a [`View`] come from.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -82,7 +84,7 @@ pub struct Fleet {
     /// Whether `raw` is of another store than that.
     swapped: bool,
     /// The records as they lie in the store, without the names.
-    raw: Map<Key, Bytes>,
+    raw: Stored,
     names: names::Held,
     view: View,
     hold: Hold,
@@ -104,7 +106,7 @@ impl Fleet {
         let mut fleet = Self {
             place,
             swapped: false,
-            raw: Map::new(),
+            raw: Stored::new(),
             names: names::Held::default(),
             view: View::default(),
             hold: Hold::default(),
@@ -129,7 +131,7 @@ impl Fleet {
         self.view = View {
             source: Source::Disk,
             revision: Some(revision),
-            records: Arc::new(parse_all(&records)),
+            records: Arc::new(records.parsed().clone()),
             ..View::default()
         };
         self.raw = records;
@@ -230,7 +232,7 @@ impl Fleet {
         let swapped = std::mem::take(&mut self.swapped);
         self.hold.begin(&self.raw, &records, own.as_ref(), swapped);
         // A store that was away, or a daemon that starts, mostly finds what it knew: that stays as it is, and shared.
-        self.learn(&revision, differences(&self.raw, records));
+        self.learn(&revision, self.raw.changes_to(records));
         self.view.revision = Some(revision);
         self.view.strays = strays;
         self.view.source = Source::Store;
@@ -252,9 +254,11 @@ impl Fleet {
             records.remove(key);
             self.raw.remove(key);
         }
-        let written = || changes.iter().filter_map(|(key, change)| Some((key, change.as_ref()?)));
-        records.extend(written().map(|(key, bytes)| (key.clone(), parse(key, bytes))));
-        self.raw.extend(written().map(|(key, bytes)| (key.clone(), bytes.clone())));
+        let written: Vec<Key> =
+            changes.iter().filter(|(_, change)| change.is_some()).map(|(key, _)| key.clone()).collect();
+        self.raw.extend(changes.into_iter().filter_map(|(key, change)| Some((key, change?))));
+        let parsed = |key: Key| Some((key.clone(), self.raw.parsed().get(&key)?.clone()));
+        records.extend(written.into_iter().filter_map(parsed));
     }
 
     /// Puts records back that a store does not show, for as long as they are held; says whether that has ended for some.
@@ -322,7 +326,10 @@ async fn sleep_until(due: Option<Instant>) {
     }
 }
 
-fn parse(key: &Key, bytes: &Bytes) -> Result<Arc<Record>, Reason> {
+/// A record that was parsed, or why it is refused.
+type Parsed = Result<Arc<Record>, Reason>;
+
+fn parse(key: &Key, bytes: &Bytes) -> Parsed {
     Record::parse(key, bytes).map(Arc::new)
 }
 
@@ -332,7 +339,7 @@ pub(crate) fn parse_all<'a>(records: impl IntoIterator<Item = (&'a Key, &'a Byte
     records.map(|(key, bytes)| (key.clone(), parse(key, bytes))).collect()
 }
 
-/// Returns what is to be done to what is known to get what was read.
+/// Returns what is to be done to the names that are known to get those that were read.
 fn differences(known: &Map<Key, Bytes>, read: BTreeMap<Key, Bytes>) -> BTreeMap<Key, Option<Bytes>> {
     let gone = known.keys().filter(|key| !read.contains_key(*key)).map(|key| (key.clone(), None));
     let mut changes: BTreeMap<_, _> = gone.collect();

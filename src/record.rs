@@ -8,6 +8,7 @@
 //! | `fields` | typed fields of a JSON object, with clauses that name the field |
 //! | `current` | version 1, read and written |
 //! | `fast` | version 1 as `ipvland` writes it, read without a detour |
+//! | `plain` | version 1 without anything unknown, written without a detour |
 //! | `legacy` | the first plugin's array, read only |
 //! | `names` | the names of a host's containers, a file of their own |
 
@@ -17,6 +18,7 @@ mod fields;
 mod json;
 mod legacy;
 mod names;
+mod plain;
 #[cfg(test)]
 mod tests;
 
@@ -143,7 +145,7 @@ impl Record {
 
     /// Returns the record as it is written: pretty-printed with sorted keys and a line feed at the end.
     pub fn to_bytes(&self) -> Bytes {
-        current::write(self)
+        plain::write(self).map_or_else(|| current::write(self), Bytes::from)
     }
 
     /// Returns every prefix with the name of its network.

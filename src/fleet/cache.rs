@@ -17,6 +17,7 @@ use std::{
 use bytes::Bytes;
 use ipvland_store::{Key, Revision};
 
+use super::Stored;
 use crate::{durable, persistent::Map};
 
 /// The journal may always grow this large, in bytes: below it, writing the file anew saves nothing.
@@ -38,8 +39,8 @@ pub struct Saved {
     pub place: String,
     /// The revision of the records.
     pub revision: Revision,
-    /// The bytes of each record.
-    pub records: Map<Key, Bytes>,
+    /// The records.
+    pub records: Stored,
     /// The bytes of each file of names.
     pub names: Map<Key, Bytes>,
     /// Records that the store does not show and whose routes are kept.

@@ -15,6 +15,7 @@ use bytes::Bytes;
 use ipvland_store::Key;
 use tokio::time::Instant;
 
+use super::Stored;
 use crate::{persistent::Map, policy::Records};
 
 /// How long hosts have to write their records anew, from when the store shows the first of them.
@@ -63,7 +64,7 @@ impl Hold {
     /// where the store is another one than `before` is of.
     pub(super) fn begin(
         &mut self,
-        before: &Map<Key, Bytes>,
+        before: &Stored,
         after: &BTreeMap<Key, Bytes>,
         own: Option<&Key>,
         swapped: bool,
@@ -73,8 +74,9 @@ impl Hold {
         if !lost && !swapped {
             return;
         }
-        let missing = before.iter().filter(|(key, _)| other(key) && !after.contains_key(*key));
-        let mut missing: Map<_, _> = missing.map(|(key, bytes)| (key.clone(), bytes.clone())).collect();
+        let missing = before.keys().filter(|key| other(key) && !after.contains_key(*key));
+        let mut missing: Map<_, _> =
+            missing.filter_map(|key| Some((key.clone(), before.bytes(key)?))).collect();
         if missing.is_empty() {
             return;
         }
@@ -111,7 +113,7 @@ impl Hold {
     pub(super) fn judge(
         &mut self,
         records: &mut Arc<Records>,
-        store: &Map<Key, Bytes>,
+        store: &Stored,
         own: Option<&Key>,
     ) -> Option<String> {
         if self.records.is_empty() {

@@ -235,7 +235,7 @@ async fn what_a_swap_leaves_behind_is_dropped_after_a_day() {
     let before = Saved {
         place: "git".into(),
         revision: Revision::new("1"),
-        records: snapshot("1", &ALL).records.into(),
+        records: snapshot("1", &ALL).records.into_iter().collect(),
         names: Map::new(),
         held: Map::new(),
         swapped: false,

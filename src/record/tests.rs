@@ -251,6 +251,8 @@ proptest! {
             && record.networks.iter().all(|network| is_simple(&network.name));
         prop_assert_eq!(fast::parse(record.host, &bytes).is_some(), simple);
         agree(record.host, &bytes);
+        prop_assert_eq!(&bytes, &current::write(&record));
+        prop_assert!(plain::write(&record).is_some());
         let mut value: Value = serde_json::from_slice(&bytes).unwrap();
         for (at, with) in edits {
             let with = with.get(&[
@@ -278,6 +280,7 @@ proptest! {
         let bytes = record.to_bytes();
         let again = Record::parse(&Record::key(record.host), &bytes).unwrap();
         prop_assert_eq!(&again.to_bytes(), &bytes);
+        prop_assert_eq!(&current::write(&record), &bytes);
         prop_assert_eq!(again, record);
     }
 

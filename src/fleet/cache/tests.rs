@@ -5,6 +5,7 @@ use std::path::Path;
 use proptest::{collection::vec, prelude::*};
 
 use super::*;
+use crate::record::{NamesRecord, Record};
 
 fn key(name: &str) -> Key {
     Key::parse(name).unwrap()
@@ -12,13 +13,13 @@ fn key(name: &str) -> Key {
 
 fn saved(revision: &str, records: &[(&str, &str)]) -> Saved {
     let bytes = |(name, text): &(&str, &str)| (key(name), Bytes::from(text.as_bytes().to_vec()));
-    let (names, records) =
-        records.iter().map(bytes).partition(|(key, _)| key.as_str().ends_with(".names.json"));
+    let (names, records): (Vec<_>, Vec<_>) =
+        records.iter().map(bytes).partition(|(key, _)| NamesRecord::is_key(key));
     Saved {
         place: "git".into(),
         revision: Revision::new(revision),
-        records,
-        names,
+        records: records.into_iter().collect(),
+        names: names.into_iter().collect(),
         held: Map::new(),
         swapped: false,
     }
@@ -180,6 +181,20 @@ async fn a_file_of_an_earlier_version_is_read_and_replaced() {
     }
 }
 
+/// A record as `ipvland` writes it, one that is written otherwise, or none at all.
+fn record(host: u8, bytes: Vec<u8>) -> Bytes {
+    let text = format!(
+        "{{\"version\": 1, \"host\": \"10.1.1.{host}\", \"name\": \"{}\", \"next_hops\": [\"10.1.1.1\"], \"networks\": []}}",
+        bytes.len()
+    );
+    let parsed = || Record::parse(&key(&format!("10.1.1.{host}.json")), text.as_bytes()).unwrap();
+    match bytes.first() {
+        Some(first) if first % 3 == 0 => bytes.into(),
+        Some(first) if first % 3 == 1 => text.into(),
+        _ => parsed().to_bytes(),
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
@@ -197,7 +212,13 @@ proptest! {
                 let map = match host {
                     _ if held => &mut state.held,
                     _ if host % 3 == 0 => &mut state.names,
-                    _ => &mut state.records,
+                    _ => {
+                        match bytes {
+                            Some(bytes) => state.records.insert(key(&name), record(host, bytes)),
+                            None => state.records.remove(&key(&name)),
+                        }
+                        continue;
+                    }
                 };
                 match bytes {
                     Some(bytes) => _ = map.insert(key(&name), bytes.into()),

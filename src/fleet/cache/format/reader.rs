@@ -6,7 +6,11 @@ use bytes::Bytes;
 use ipvland_store::{Key, Revision};
 
 use super::FIRST_LINE;
-use crate::{fleet::cache::Saved, persistent::Map, record::NamesRecord};
+use crate::{
+    fleet::{Stored, cache::Saved},
+    persistent::Map,
+    record::NamesRecord,
+};
 
 /// The longest value that is read, in bytes: more than any store, revision or record has.
 const MOST: usize = 1 << 20;
@@ -43,7 +47,7 @@ pub(in crate::fleet::cache) fn read(file: &mut impl BufRead) -> io::Result<Found
     let mut saved = Saved {
         place: String::new(),
         revision: Revision::new("none"),
-        records: Map::new(),
+        records: Stored::new(),
         names: Map::new(),
         held: Map::new(),
         swapped: false,
@@ -83,7 +87,7 @@ fn apply(saved: &mut Saved, part: Vec<Entry>) {
             Entry::Put(key, bytes) if NamesRecord::is_key(&key) => names.push((key, bytes)),
             Entry::Put(key, bytes) => records.push((key, bytes)),
             Entry::Remove(key) if NamesRecord::is_key(&key) => _ = saved.names.remove(&key),
-            Entry::Remove(key) => _ = saved.records.remove(&key),
+            Entry::Remove(key) => saved.records.remove(&key),
             Entry::Hold(key, bytes) => held.push((key, bytes)),
             Entry::Release(key) => _ = saved.held.remove(&key),
         }

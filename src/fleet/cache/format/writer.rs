@@ -18,7 +18,10 @@ pub(in crate::fleet::cache) fn write_whole(file: &mut impl Write, saved: &Saved)
     let mut part = Part::new(&mut file);
     part.entry("store", None, saved.place.as_bytes())?;
     part.entry("swapped", None, yes_or_no(saved.swapped))?;
-    part.changes("put", "remove", &Map::new(), &saved.records)?;
+    for key in saved.records.keys() {
+        let bytes = saved.records.bytes(key).unwrap_or_default();
+        part.entry("put", Some(key), &bytes)?;
+    }
     part.changes("put", "remove", &Map::new(), &saved.names)?;
     part.changes("hold", "release", &Map::new(), &saved.held)?;
     let written = part.end(&saved.revision)?;
@@ -39,7 +42,12 @@ pub(in crate::fleet::cache) fn write_changes(
     if before.swapped != after.swapped {
         part.entry("swapped", None, yes_or_no(after.swapped))?;
     }
-    part.changes("put", "remove", &before.records, &after.records)?;
+    for (key, change) in after.records.changes_since(&before.records) {
+        match change {
+            Some(bytes) => part.entry("put", Some(&key), &bytes)?,
+            None => part.entry("remove", Some(&key), b"")?,
+        }
+    }
     part.changes("put", "remove", &before.names, &after.names)?;
     part.changes("hold", "release", &before.held, &after.held)?;
     part.end(&after.revision).map(drop)
