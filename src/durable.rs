@@ -17,9 +17,19 @@ pub const UNFINISHED: &str = ".unfinished";
 /// # Errors
 /// What the file system says; the old content stands then, except where only the last sync of the directory failed.
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    write_by(path, |file| file.write_all(bytes))
+}
+
+/// As [`write()`], with content that is not in memory as a whole: `fill` writes it.
+///
+/// # Errors
+/// What `fill` or the file system says; the old content stands then, except where only the last sync of the directory
+/// failed.
+pub fn write_by(path: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
     let unfinished = beside(path, UNFINISHED)?;
-    let written =
-        fill(&unfinished, bytes).and_then(|file| file.sync_all()).and_then(|()| rename(&unfinished, path));
+    let written = create(&unfinished)
+        .and_then(|mut file| fill(&mut file).and_then(|()| file.sync_all()))
+        .and_then(|()| rename(&unfinished, path));
     if written.is_err() {
         // The first error is the one to tell; the next write clears what may be left.
         let _ = remove_file(&unfinished);
@@ -35,7 +45,9 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// What the file system says; the old content stands then.
 pub fn swap(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let unfinished = beside(path, UNFINISHED)?;
-    let written = fill(&unfinished, bytes).and_then(|_| rename(&unfinished, path));
+    let written = create(&unfinished)
+        .and_then(|mut file| file.write_all(bytes))
+        .and_then(|()| rename(&unfinished, path));
     if written.is_err() {
         // The first error is the one to tell; the next write clears what may be left.
         let _ = remove_file(&unfinished);
@@ -73,15 +85,13 @@ pub fn create_dir(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
-fn fill(path: &Path, bytes: &[u8]) -> io::Result<File> {
+fn create(path: &Path) -> io::Result<File> {
     // Removed and made anew: an old file could have another owner or mode, or be a link to elsewhere.
     match remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(bytes)?;
-    Ok(file)
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
 
 fn beside(path: &Path, ending: &str) -> io::Result<PathBuf> {

@@ -13,6 +13,7 @@ use ipvland_store::{Event, Key, Revision, Snapshot, Stray};
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
+    persistent::Map,
     policy::Records,
     record::{NamesRecord, Reason, Record},
     status::Board,
@@ -21,6 +22,7 @@ use crate::{
 mod cache;
 mod hold;
 mod names;
+mod stored;
 #[cfg(test)]
 mod tests;
 
@@ -28,6 +30,7 @@ pub use cache::{Cache, Saved};
 use hold::{Cause, Hold};
 pub(crate) use names::names_of;
 pub use names::{NamesFiles, NamesView};
+pub use stored::Stored;
 
 /// Where the records of a [`View`] come from.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -63,19 +66,14 @@ pub struct View {
 impl View {
     /// Says whether another view asks for the same routes: names that change make a new revision, and no other route.
     pub fn routes_as(&self, other: &Self) -> bool {
-        let same = || self.changed_since(other).is_some_and(|keys| keys.is_empty());
-        self.source == other.source && self.strays == other.strays && same()
+        self.records == other.records && self.source == other.source && self.strays == other.strays
     }
 
     /// Returns the keys whose records may differ from those of an earlier view of the same daemon, those that came and
-    /// went included; `None` where that can't be told, and any may differ.
+    /// went included; `None` where that can't be told, and any may differ. It costs what the changes are, whatever the
+    /// size of the fleet.
     pub fn changed_since(&self, earlier: &Self) -> Option<BTreeSet<Key>> {
-        if Arc::ptr_eq(&self.records, &earlier.records) {
-            return Some(BTreeSet::new());
-        }
-        let keys = self.records.keys().chain(earlier.records.keys());
-        let differs = |key: &&Key| self.records.get(*key) != earlier.records.get(*key);
-        Some(keys.filter(differs).cloned().collect())
+        Some(self.records.diff(&earlier.records).map(|(key, _)| key.clone()).collect())
     }
 }
 
@@ -86,7 +84,7 @@ pub struct Fleet {
     /// Whether `raw` is of another store than that.
     swapped: bool,
     /// The records as they lie in the store, without the names.
-    raw: Snapshot,
+    raw: Stored,
     names: names::Held,
     view: View,
     hold: Hold,
@@ -108,7 +106,7 @@ impl Fleet {
         let mut fleet = Self {
             place,
             swapped: false,
-            raw: Snapshot::empty(Revision::new("none")),
+            raw: Stored::new(),
             names: names::Held::default(),
             view: View::default(),
             hold: Hold::default(),
@@ -118,7 +116,7 @@ impl Fleet {
             names_views: watch::Sender::new(NamesView::default()),
             board,
         };
-        if let Some(saved) = fleet.cache.read() {
+        if let Some(saved) = fleet.cache.load() {
             fleet.start_from(saved);
         }
         fleet.tell();
@@ -126,19 +124,17 @@ impl Fleet {
     }
 
     fn start_from(&mut self, saved: Saved) {
-        let Saved { place, mut snapshot, held, swapped } = saved;
-        self.names.reset(&mut snapshot);
-        tracing::info!(
-            revision = %snapshot.revision, records = snapshot.records.len(), "read the last snapshot from disk"
-        );
+        let Saved { place, revision, records, names, held, swapped } = saved;
+        tracing::info!(%revision, records = records.len(), "read the last snapshot from disk");
+        self.names = names::Held::resume(names);
         self.swapped = place != self.place;
         self.view = View {
             source: Source::Disk,
-            revision: Some(snapshot.revision.clone()),
-            records: Arc::new(parse_all(&snapshot.records)),
+            revision: Some(revision),
+            records: Arc::new(records.parsed().clone()),
             ..View::default()
         };
-        self.raw = snapshot;
+        self.raw = records;
         self.hold = Hold::resume(held, if swapped { Cause::Swapped } else { Cause::Lost });
         self.judge_hold();
     }
@@ -180,14 +176,14 @@ impl Fleet {
                 },
                 () = &mut stop => {
                     if write_at.is_some() {
-                        self.cache.write(&self.saved()).await;
+                        self.save().await;
                     }
                     return;
                 }
                 () = sleep_until(due) => {
                     if write_at.is_some_and(|at| at <= Instant::now()) {
                         write_at = None;
-                        self.cache.write(&self.saved()).await;
+                        self.save().await;
                     }
                     if self.judge_hold() {
                         write_at.get_or_insert_with(|| Instant::now() + WRITE_DELAY);
@@ -219,57 +215,79 @@ impl Fleet {
             Event::Reset(snapshot) => self.reset(snapshot),
             Event::Delta(mut delta) => {
                 self.names.apply(&mut delta);
-                for (key, change) in &delta.changes {
-                    // Not before there is one: names alone leave the records as they are, not even copied.
-                    let records = Arc::make_mut(&mut self.view.records);
-                    match change {
-                        Some(bytes) => records.insert(key.clone(), parse(key, bytes)),
-                        None => records.remove(key),
-                    };
-                    let change = if change.is_some() { "learned" } else { "removed" };
-                    tracing::debug!(record = %key, revision = %delta.revision, "record {change}");
-                }
-                self.view.strays.clone_from(&delta.strays);
-                self.raw.apply(&delta);
+                self.learn(&delta.revision, delta.changes);
+                self.view.strays = delta.strays;
+                self.view.revision = Some(delta.revision);
             }
         }
-        self.view.revision = Some(self.raw.revision.clone());
         self.judge_hold();
         before != self.view.revision
     }
 
     fn reset(&mut self, mut snapshot: Snapshot) {
         self.names.reset(&mut snapshot);
-        tracing::info!(
-            revision = %snapshot.revision, records = snapshot.records.len(), "read all records of the store"
-        );
+        let Snapshot { revision, records, strays } = snapshot;
+        tracing::info!(%revision, records = records.len(), "read all records of the store");
         let own = self.own.borrow().clone();
         let swapped = std::mem::take(&mut self.swapped);
-        self.hold.begin(&self.raw.records, &snapshot.records, own.as_ref(), swapped);
-        self.view.records = Arc::new(parse_all(&snapshot.records));
-        self.view.strays.clone_from(&snapshot.strays);
+        self.hold.begin(&self.raw, &records, own.as_ref(), swapped);
+        // A store that was away, or a daemon that starts, mostly finds what it knew: that stays as it is, and shared.
+        self.learn(&revision, self.raw.changes_to(records));
+        self.view.revision = Some(revision);
+        self.view.strays = strays;
         self.view.source = Source::Store;
         self.view.readings += 1;
-        self.raw = snapshot;
+    }
+
+    /// Takes over what changed in the store since what is known.
+    fn learn(&mut self, revision: &Revision, changes: BTreeMap<Key, Option<Bytes>>) {
+        if changes.is_empty() {
+            // Names alone leave the records as they are.
+            return;
+        }
+        let records = Arc::make_mut(&mut self.view.records);
+        for (key, change) in &changes {
+            let change = if change.is_some() { "learned" } else { "removed" };
+            tracing::debug!(record = %key, %revision, "record {change}");
+        }
+        for key in changes.iter().filter(|(_, change)| change.is_none()).map(|(key, _)| key) {
+            records.remove(key);
+            self.raw.remove(key);
+        }
+        let written: Vec<Key> =
+            changes.iter().filter(|(_, change)| change.is_some()).map(|(key, _)| key.clone()).collect();
+        self.raw.extend(changes.into_iter().filter_map(|(key, change)| Some((key, change?))));
+        let parsed = |key: Key| Some((key.clone(), self.raw.parsed().get(&key)?.clone()));
+        records.extend(written.into_iter().filter_map(parsed));
     }
 
     /// Puts records back that a store does not show, for as long as they are held; says whether that has ended for some.
     fn judge_hold(&mut self) -> bool {
         let before = self.hold.held().0.len();
-        self.view.held =
-            self.hold.judge(&mut self.view.records, &self.raw.records, self.own.borrow().as_ref());
+        self.view.held = self.hold.judge(&mut self.view.records, &self.raw, self.own.borrow().as_ref());
         before != self.hold.held().0.len()
     }
 
     /// Returns what a start while the store is away is to know: also what is held, else a restart would drop its routes.
-    fn saved(&self) -> Saved {
+    fn saved(&self) -> Option<Saved> {
+        // Until the store is read, what is known is of the store before, as the disk says already.
+        if self.swapped {
+            return None;
+        }
         let (held, cause) = self.hold.held();
-        // Until the store is read, what is known is of the store before; a snapshot is written after that alone.
-        Saved {
+        Some(Saved {
             place: self.place.clone(),
-            snapshot: self.names.with(&self.raw),
+            revision: self.view.revision.clone()?,
+            records: self.raw.clone(),
+            names: self.names.raw().clone(),
             held: held.clone(),
             swapped: cause == Cause::Swapped,
+        })
+    }
+
+    async fn save(&mut self) {
+        if let Some(saved) = self.saved() {
+            self.cache.write(saved).await;
         }
     }
 
@@ -308,12 +326,24 @@ async fn sleep_until(due: Option<Instant>) {
     }
 }
 
-fn parse(key: &Key, bytes: &Bytes) -> Result<Arc<Record>, Reason> {
+/// A record that was parsed, or why it is refused.
+type Parsed = Result<Arc<Record>, Reason>;
+
+fn parse(key: &Key, bytes: &Bytes) -> Parsed {
     Record::parse(key, bytes).map(Arc::new)
 }
 
 /// Parses every record by itself; names are left out.
-pub(crate) fn parse_all(records: &BTreeMap<Key, Bytes>) -> Records {
-    let records = records.iter().filter(|(key, _)| !NamesRecord::is_key(key));
+pub(crate) fn parse_all<'a>(records: impl IntoIterator<Item = (&'a Key, &'a Bytes)>) -> Records {
+    let records = records.into_iter().filter(|(key, _)| !NamesRecord::is_key(key));
     records.map(|(key, bytes)| (key.clone(), parse(key, bytes))).collect()
+}
+
+/// Returns what is to be done to the names that are known to get those that were read.
+fn differences(known: &Map<Key, Bytes>, read: BTreeMap<Key, Bytes>) -> BTreeMap<Key, Option<Bytes>> {
+    let gone = known.keys().filter(|key| !read.contains_key(*key)).map(|key| (key.clone(), None));
+    let mut changes: BTreeMap<_, _> = gone.collect();
+    let new = read.into_iter().filter(|(key, bytes)| known.get(key) != Some(bytes));
+    changes.extend(new.map(|(key, bytes)| (key, Some(bytes))));
+    changes
 }

@@ -42,6 +42,7 @@
 //! | [`status`] | what the daemon tells about itself |
 //! | `stored` | what `ipvland store` does with the records of stores |
 //! | [`durable`] | files that survive a crash |
+//! | [`persistent`] | a sorted map whose clones share what they have in common |
 //!
 //! # The seam
 //!
@@ -72,6 +73,7 @@ pub mod names;
 pub mod network;
 pub mod nudge;
 pub mod parent;
+pub mod persistent;
 pub mod plan;
 pub mod policy;
 pub mod publisher;

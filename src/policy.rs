@@ -26,13 +26,14 @@ use ipvland_store::{Key, Stray};
 
 use crate::{
     lease::free::touch,
+    persistent::Map,
     record::{Reason, Record},
 };
 
 pub use judge::{Changes, Judge, Update};
 
 /// The records of a fleet, each parsed or refused by itself.
-pub type Records = BTreeMap<Key, Result<Arc<Record>, Reason>>;
+pub type Records = Map<Key, Result<Arc<Record>, Reason>>;
 
 /// What the judgement has to know of this host.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

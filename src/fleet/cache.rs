@@ -1,17 +1,34 @@
 //! The last good snapshot on disk, for a host that starts while its store is away.
+//!
+//! One file holds the snapshot and, behind it, a journal of what changed since: a change of one record writes one record.
+//! When the journal has outgrown the snapshot, the file is written anew. Its parts are told in [`format`].
 
-use std::{collections::BTreeMap, io, path::PathBuf};
+mod format;
+mod former;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    fs::{self, OpenOptions},
+    io::{self, BufReader, Write as _},
+    path::{Path, PathBuf},
+};
 
 use bytes::Bytes;
-use ipvland_store::{Key, Revision, Snapshot};
-use serde::{Deserialize, Serialize};
+use ipvland_store::{Key, Revision};
 
-use crate::durable;
+use super::Stored;
+use crate::{durable, persistent::Map};
+
+/// The journal may always grow this large, in bytes: below it, writing the file anew saves nothing.
+const SMALL: u64 = 64 * 1024;
 
 /// The file that holds the snapshot.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Cache {
     path: PathBuf,
+    /// What the file holds, where we know that; else it is written anew.
+    written: Option<Written>,
 }
 
 /// What the file holds.
@@ -20,95 +37,127 @@ pub struct Saved {
     /// Which store the snapshot is of, as [`StoreConfig::place`](crate::config::StoreConfig::place) says; empty where an
     /// earlier version wrote the file.
     pub place: String,
-    /// The snapshot.
-    pub snapshot: Snapshot,
+    /// The revision of the records.
+    pub revision: Revision,
+    /// The records.
+    pub records: Stored,
+    /// The bytes of each file of names.
+    pub names: Map<Key, Bytes>,
     /// Records that the store does not show and whose routes are kept.
-    pub held: BTreeMap<Key, Bytes>,
+    pub held: Map<Key, Bytes>,
     /// Whether they are held because the store is another one than before.
     pub swapped: bool,
 }
 
-#[derive(Serialize, Deserialize)]
-struct File {
-    version: u32,
-    #[serde(default)]
-    store: String,
-    revision: String,
-    /// Records that are not UTF-8 are left out: no host can read them.
-    records: BTreeMap<String, String>,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    held: BTreeMap<String, String>,
-    #[serde(default)]
-    swapped: bool,
+#[derive(Debug)]
+struct Written {
+    saved: Saved,
+    /// How many bytes of the file are the snapshot, and how many the whole.
+    snapshot: u64,
+    all: u64,
 }
 
 impl Cache {
     /// Names the file.
     pub fn new(path: PathBuf) -> Self {
-        Self { path }
+        Self { path, written: None }
     }
 
-    /// Reads the snapshot; a file that is missing or damaged is none.
+    /// Reads the snapshot; a file that is missing or damaged is none. Of a file whose end is damaged, as a crash may leave
+    /// it, that end is not read.
     pub fn read(&self) -> Option<Saved> {
-        let bytes = match std::fs::read(&self.path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
-            Err(error) => {
-                tracing::warn!(file = %self.path.display(), %error, "cannot read the last snapshot, going on without");
-                return None;
+        self.look().map(|(saved, _)| saved)
+    }
+
+    /// As [`Cache::read`], for the one who writes the file: what comes next is written behind what is there.
+    pub(super) fn load(&mut self) -> Option<Saved> {
+        let (saved, whole) = self.look()?;
+        self.written = whole.map(|(snapshot, all)| Written { saved: saved.clone(), snapshot, all });
+        Some(saved)
+    }
+
+    /// Returns what the file holds, and its lengths where it is whole and in today's format.
+    fn look(&self) -> Option<(Saved, Option<(u64, u64)>)> {
+        match look_at(&self.path) {
+            Ok(None) => None,
+            Ok(Some(found)) => {
+                if found.1.is_none() {
+                    tracing::debug!(file = %self.path.display(), "the snapshot will be written anew");
+                }
+                Some(found)
             }
-        };
-        match serde_json::from_slice::<File>(&bytes) {
-            Ok(file) if file.version == 1 => Some(Saved {
-                place: file.store,
-                snapshot: Snapshot {
-                    revision: Revision::new(file.revision),
-                    records: from_texts(file.records),
-                    strays: Vec::new(),
-                },
-                held: from_texts(file.held),
-                swapped: file.swapped,
-            }),
-            _ => {
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
                 tracing::warn!(
                     file = %self.path.display(), "the last snapshot is damaged or of another version, going on without"
                 );
                 None
             }
+            Err(error) => {
+                tracing::warn!(file = %self.path.display(), %error, "cannot read the last snapshot, going on without");
+                None
+            }
         }
     }
 
-    /// Writes the snapshot; a failure is logged, as the daemon does without until its next start.
-    pub async fn write(&self, saved: &Saved) {
-        let file = File {
-            version: 1,
-            store: saved.place.clone(),
-            revision: saved.snapshot.revision.to_string(),
-            records: to_texts(&saved.snapshot.records),
-            held: to_texts(&saved.held),
-            swapped: saved.swapped,
-        };
+    /// Writes what there is to remember; a failure is logged, as the daemon does without until its next start.
+    pub async fn write(&mut self, saved: Saved) {
         let path = self.path.clone();
-        let written = tokio::task::spawn_blocking(move || {
-            let bytes = serde_json::to_vec(&file).map_err(io::Error::other)?;
-            durable::write(&path, &bytes)
-        });
-        if let Err(error) = written.await.map_err(io::Error::other).and_then(|written| written) {
-            tracing::warn!(
+        let before = self.written.take();
+        let written = tokio::task::spawn_blocking(move || put(&path, before, saved));
+        match written.await.map_err(io::Error::other).and_then(|written| written) {
+            Ok(written) => self.written = Some(written),
+            Err(error) => tracing::warn!(
                 file = %self.path.display(), %error,
                 "cannot write the last snapshot, so a start while the store is away would find no routes; free the disk"
-            );
+            ),
         }
     }
 }
 
-fn to_texts(records: &BTreeMap<Key, Bytes>) -> BTreeMap<String, String> {
-    let texts = records.iter();
-    texts
-        .filter_map(|(key, bytes)| Some((key.to_string(), String::from_utf8(bytes.to_vec()).ok()?)))
-        .collect()
+fn look_at(path: &Path) -> io::Result<Option<(Saved, Option<(u64, u64)>)>> {
+    let file = match fs::File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        file => file?,
+    };
+    let size = file.metadata()?.len();
+    // Small pieces: a file that is read at once would leave a hole of its size in the memory of the daemon.
+    let mut file = BufReader::with_capacity(1 << 16, file);
+    if !format::is_it(&mut file)? {
+        return former::read(&mut file).map(|saved| Some((saved, None)));
+    }
+    let found = format::read(&mut file)?;
+    let whole = (found.all == size).then_some((found.snapshot, found.all));
+    Ok(Some((found.saved, whole)))
 }
 
-fn from_texts(texts: BTreeMap<String, String>) -> BTreeMap<Key, Bytes> {
-    texts.into_iter().filter_map(|(name, text)| Some((Key::parse(&name).ok()?, Bytes::from(text)))).collect()
+/// Appends to a file that is known what changed, or writes it anew.
+fn put(path: &Path, before: Option<Written>, saved: Saved) -> io::Result<Written> {
+    if let Some(before) = before
+        && before.all - before.snapshot <= before.snapshot.max(SMALL)
+        && let Some(all) = append(path, &before, &saved)?
+    {
+        return Ok(Written { saved, snapshot: before.snapshot, all });
+    }
+    let mut all = 0;
+    durable::write_by(path, |file| {
+        all = format::write_whole(file, &saved)?;
+        Ok(())
+    })?;
+    Ok(Written { saved, snapshot: all, all })
+}
+
+/// Appends what changed, and returns the new size; nothing where the file is not the one that we wrote.
+fn append(path: &Path, before: &Written, saved: &Saved) -> io::Result<Option<u64>> {
+    let mut bytes = Vec::new();
+    format::write_changes(&mut bytes, &before.saved, saved)?;
+    let mut file = match OpenOptions::new().append(true).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        file => file?,
+    };
+    if file.metadata()?.len() != before.all {
+        return Ok(None);
+    }
+    file.write_all(&bytes)?;
+    file.sync_data()?;
+    Ok(Some(before.all + bytes.len() as u64))
 }

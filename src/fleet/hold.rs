@@ -15,7 +15,8 @@ use bytes::Bytes;
 use ipvland_store::Key;
 use tokio::time::Instant;
 
-use crate::policy::Records;
+use super::Stored;
+use crate::{persistent::Map, policy::Records};
 
 /// How long hosts have to write their records anew, from when the store shows the first of them.
 const GRACE: Duration = Duration::from_secs(300);
@@ -45,7 +46,7 @@ impl Cause {
 /// The records that are held, if any are.
 #[derive(Debug, Default)]
 pub(super) struct Hold {
-    records: BTreeMap<Key, Bytes>,
+    records: Map<Key, Bytes>,
     parsed: Records,
     cause: Cause,
     ends: Option<Instant>,
@@ -53,7 +54,7 @@ pub(super) struct Hold {
 
 impl Hold {
     /// Goes on holding what was held when the snapshot on disk was written.
-    pub(super) fn resume(records: BTreeMap<Key, Bytes>, cause: Cause) -> Self {
+    pub(super) fn resume(records: Map<Key, Bytes>, cause: Cause) -> Self {
         let mut hold = Self::default();
         hold.hold(records, cause);
         hold
@@ -63,7 +64,7 @@ impl Hold {
     /// where the store is another one than `before` is of.
     pub(super) fn begin(
         &mut self,
-        before: &BTreeMap<Key, Bytes>,
+        before: &Stored,
         after: &BTreeMap<Key, Bytes>,
         own: Option<&Key>,
         swapped: bool,
@@ -73,12 +74,13 @@ impl Hold {
         if !lost && !swapped {
             return;
         }
-        let missing = before.iter().filter(|(key, _)| other(key) && !after.contains_key(*key));
-        let mut missing: BTreeMap<_, _> = missing.map(|(key, bytes)| (key.clone(), bytes.clone())).collect();
+        let missing = before.keys().filter(|key| other(key) && !after.contains_key(*key));
+        let mut missing: Map<_, _> =
+            missing.filter_map(|key| Some((key.clone(), before.bytes(key)?))).collect();
         if missing.is_empty() {
             return;
         }
-        missing.extend(std::mem::take(&mut self.records));
+        missing.extend(self.records.iter().map(|(key, bytes)| (key.clone(), bytes.clone())));
         if swapped {
             tracing::warn!(
                 missing = missing.len(),
@@ -90,7 +92,7 @@ impl Hold {
         self.hold(missing, if swapped { Cause::Swapped } else { Cause::Lost });
     }
 
-    fn hold(&mut self, records: BTreeMap<Key, Bytes>, cause: Cause) {
+    fn hold(&mut self, records: Map<Key, Bytes>, cause: Cause) {
         self.parsed = super::parse_all(&records);
         self.records = records;
         self.cause = cause;
@@ -103,7 +105,7 @@ impl Hold {
     }
 
     /// Returns the records that are held, and why.
-    pub(super) fn held(&self) -> (&BTreeMap<Key, Bytes>, Cause) {
+    pub(super) fn held(&self) -> (&Map<Key, Bytes>, Cause) {
         (&self.records, self.cause)
     }
 
@@ -111,7 +113,7 @@ impl Hold {
     pub(super) fn judge(
         &mut self,
         records: &mut Arc<Records>,
-        store: &BTreeMap<Key, Bytes>,
+        store: &Stored,
         own: Option<&Key>,
     ) -> Option<String> {
         if self.records.is_empty() {
@@ -122,14 +124,15 @@ impl Hold {
         let over = self.ends.is_some_and(|ends| ends <= Instant::now());
         let missing = self.records.len();
         let all = Arc::make_mut(records);
-        self.parsed.retain(|key, _| self.records.contains_key(key));
         for (key, record) in &self.parsed {
-            if over {
+            let is_held = self.records.contains_key(key) && !over;
+            if is_held && !all.contains_key(key) {
+                all.insert(key.clone(), record.clone());
+            } else if !is_held && !store.contains_key(key) {
                 all.remove(key);
-            } else {
-                all.entry(key.clone()).or_insert_with(|| record.clone());
             }
         }
+        self.parsed.retain(|key, _| self.records.contains_key(key));
         if over || missing == 0 {
             tracing::info!(missing, "the store is believed again, records that are not in it are dropped");
             *self = Self::default();

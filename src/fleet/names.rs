@@ -5,11 +5,14 @@ use std::{collections::BTreeMap, sync::Arc};
 use bytes::Bytes;
 use ipvland_store::{Delta, Key, Snapshot};
 
-use super::Source;
-use crate::record::{NamesRecord, Reason};
+use super::{Source, differences};
+use crate::{
+    persistent::Map,
+    record::{NamesRecord, Reason},
+};
 
 /// The names of a fleet's hosts, each file parsed or refused by itself.
-pub type NamesFiles = BTreeMap<Key, Result<Arc<NamesRecord>, Reason>>;
+pub type NamesFiles = Map<Key, Result<Arc<NamesRecord>, Reason>>;
 
 /// What is known of the fleet's names at one moment.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -23,20 +26,29 @@ pub struct NamesView {
 /// The names in a store, as bytes and parsed.
 #[derive(Debug, Default)]
 pub(super) struct Held {
-    raw: BTreeMap<Key, Bytes>,
+    raw: Map<Key, Bytes>,
     files: Arc<NamesFiles>,
 }
 
 impl Held {
+    /// Starts with the names that the disk knows.
+    pub(super) fn resume(raw: Map<Key, Bytes>) -> Self {
+        Self { files: Arc::new(names_of(&raw)), raw }
+    }
+
     /// Takes the names out of a snapshot, in the place of those that were known.
     pub(super) fn reset(&mut self, snapshot: &mut Snapshot) {
-        self.raw = snapshot.records.extract_if(.., |key, _| NamesRecord::is_key(key)).collect();
-        self.files = Arc::new(names_of(&self.raw));
+        let read = snapshot.records.extract_if(.., |key, _| NamesRecord::is_key(key)).collect();
+        self.learn(differences(&self.raw, read));
     }
 
     /// Takes the names out of a delta, and applies what it says of them.
     pub(super) fn apply(&mut self, delta: &mut Delta) {
-        for (key, change) in delta.changes.extract_if(.., |key, _| NamesRecord::is_key(key)) {
+        self.learn(delta.changes.extract_if(.., |key, _| NamesRecord::is_key(key)).collect());
+    }
+
+    fn learn(&mut self, changes: BTreeMap<Key, Option<Bytes>>) {
+        for (key, change) in changes {
             let files = Arc::make_mut(&mut self.files);
             match change {
                 Some(bytes) => {
@@ -51,11 +63,9 @@ impl Held {
         }
     }
 
-    /// Returns the records of the store with the names among them, as they lie there.
-    pub(super) fn with(&self, records: &Snapshot) -> Snapshot {
-        let mut all = records.clone();
-        all.records.extend(self.raw.iter().map(|(key, bytes)| (key.clone(), bytes.clone())));
-        all
+    /// Returns the names as they lie in the store.
+    pub(super) fn raw(&self) -> &Map<Key, Bytes> {
+        &self.raw
     }
 
     /// Returns what is known now.
@@ -65,8 +75,8 @@ impl Held {
 }
 
 /// Parses the names among the files of a store, each file by itself.
-pub(crate) fn names_of(files: &BTreeMap<Key, Bytes>) -> NamesFiles {
-    let files = files.iter().filter(|(key, _)| NamesRecord::is_key(key));
+pub(crate) fn names_of<'a>(files: impl IntoIterator<Item = (&'a Key, &'a Bytes)>) -> NamesFiles {
+    let files = files.into_iter().filter(|(key, _)| NamesRecord::is_key(key));
     files.map(|(key, bytes)| (key.clone(), parse(key, bytes))).collect()
 }
 

@@ -3,6 +3,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures::{StreamExt as _, channel::mpsc};
 use ipvland_store::{Delta, Error, Event, Key, Revision, Snapshot};
+use proptest::{collection::vec, prelude::*};
 use tokio::sync::watch;
 
 use super::*;
@@ -79,7 +80,7 @@ async fn a_view_follows_the_store_and_the_disk_remembers() {
 
     let disk = Cache::new(dir.path().join("snapshot.json"));
     let written = async {
-        while disk.read().is_none_or(|saved| saved.snapshot.revision.as_str() != "2") {
+        while disk.read().is_none_or(|saved| saved.revision.as_str() != "2") {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
@@ -133,9 +134,7 @@ async fn a_damaged_snapshot_on_disk_is_none() {
 async fn saved(dir: &tempfile::TempDir, revision: &str, held: usize) {
     let disk = Cache::new(dir.path().join("snapshot.json"));
     let written = async {
-        while disk
-            .read()
-            .is_none_or(|saved| saved.snapshot.revision.as_str() != revision || saved.held.len() != held)
+        while disk.read().is_none_or(|saved| saved.revision.as_str() != revision || saved.held.len() != held)
         {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -232,14 +231,16 @@ async fn a_restart_forgets_nothing_of_a_store_that_lost_everything() {
 #[tokio::test(start_paused = true)]
 async fn what_a_swap_leaves_behind_is_dropped_after_a_day() {
     let dir = tempfile::tempdir().unwrap();
-    let cache = Cache::new(dir.path().join("snapshot.json"));
+    let mut cache = Cache::new(dir.path().join("snapshot.json"));
     let before = Saved {
         place: "git".into(),
-        snapshot: snapshot("1", &ALL),
-        held: Default::default(),
+        revision: Revision::new("1"),
+        records: snapshot("1", &ALL).records.into_iter().collect(),
+        names: Map::new(),
+        held: Map::new(),
         swapped: false,
     };
-    cache.write(&before).await;
+    cache.write(before).await;
     let mut fleet = follow_at("etcd", &dir);
     fleet.until(Ok(Event::Reset(snapshot("e1", &ALL[..2]))), |view| view.held.is_some()).await;
     tokio::time::sleep(Duration::from_secs(23 * 3600)).await;
@@ -290,8 +291,7 @@ async fn names_are_apart_from_the_records_and_leave_them_as_they_are() {
     // The next start knows the names from the disk.
     let path = dir.path().join("snapshot.json");
     for _ in 0..100 {
-        if Cache::new(path.clone()).read().is_some_and(|saved| saved.snapshot.revision == Revision::new("3"))
-        {
+        if Cache::new(path.clone()).read().is_some_and(|saved| saved.revision == Revision::new("3")) {
             break;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -317,5 +317,78 @@ async fn what_was_learned_at_the_last_moment_is_on_the_disk_after_a_stop() {
     stop.send(()).unwrap();
     runs.await.unwrap();
     let saved = Cache::new(path).read().unwrap();
-    assert_eq!(saved.snapshot.revision, Revision::new("7"));
+    assert_eq!(saved.revision, Revision::new("7"));
+}
+
+/// What a store may tell next: a delta, a whole reading, or one that lost all others.
+#[derive(Debug, Clone)]
+enum Told {
+    Delta(Vec<(u8, Option<u8>)>),
+    Reset(Vec<(u8, u8)>),
+}
+
+fn told() -> impl Strategy<Value = Told> {
+    let delta = vec((0u8..30, proptest::option::weighted(0.7, 0u8..3)), 0..4).prop_map(Told::Delta);
+    let reset = vec((0u8..30, 0u8..3), 0..30).prop_map(Told::Reset);
+    prop_oneof![5 => delta, 1 => reset]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn what_changed_is_what_differs(events in vec(told(), 1..30)) {
+        let dir = tempfile::tempdir().unwrap();
+        let own = watch::Sender::new(Some(key("10.1.1.0.json"))).subscribe();
+        let mut fleet = Fleet::new("git".to_owned(), dir.path().join("snapshot"), own, Board::default());
+        let record = |(host, version): (u8, u8)| {
+            let host = format!("10.1.1.{host}");
+            let text = format!(
+                r#"{{"version": 1, "host": "{host}", "name": "v{version}", "next_hops": ["{host}"], "networks": []}}"#
+            );
+            (key(&format!("{host}.json")), Bytes::from(if version == 2 { "{".to_owned() } else { text }))
+        };
+        let mut views = vec![Arc::clone(&fleet.subscribe().borrow())];
+        let mut store = BTreeMap::new();
+        for (at, event) in events.into_iter().enumerate() {
+            let revision = Revision::new(at.to_string());
+            let event = match event {
+                Told::Reset(records) => {
+                    store = records.into_iter().map(record).collect();
+                    Event::Reset(Snapshot { records: store.clone(), ..Snapshot::empty(revision) })
+                }
+                Told::Delta(changes) => {
+                    let changes: BTreeMap<Key, Option<Bytes>> = changes
+                        .into_iter()
+                        .map(|(host, version)| {
+                            let (key, bytes) = record((host, version.unwrap_or_default()));
+                            (key, version.is_some().then_some(bytes))
+                        })
+                        .collect();
+                    let mut snapshot = Snapshot { records: store, ..Snapshot::empty(revision.clone()) };
+                    let delta = Delta { revision, changes, strays: Vec::new() };
+                    snapshot.apply(&delta);
+                    store = snapshot.records;
+                    Event::Delta(delta)
+                }
+            };
+            fleet.take(Ok(event));
+            fleet.tell();
+            views.push(Arc::clone(&fleet.subscribe().borrow()));
+            let held = &fleet.hold.held().0;
+            let expected: BTreeSet<&Key> = store.keys().chain(held.keys()).collect();
+            let view = views.last().unwrap();
+            prop_assert!(view.records.keys().eq(expected));
+            prop_assert!(store.iter().all(|(key, bytes)| view.records[key] == parse(key, bytes)));
+        }
+        for earlier in &views {
+            for later in &views {
+                let keys = earlier.records.keys().chain(later.records.keys());
+                let differs = |key: &&Key| earlier.records.get(*key) != later.records.get(*key);
+                let naive: BTreeSet<Key> = keys.filter(differs).cloned().collect();
+                prop_assert_eq!(naive.is_empty(), later.records == earlier.records);
+                prop_assert_eq!(later.changed_since(earlier), Some(naive));
+            }
+        }
+    }
 }

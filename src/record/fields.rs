@@ -72,6 +72,11 @@ pub(super) fn label(value: Value, field: &str) -> Result<String, Reason> {
     }
 }
 
+/// Says whether text is what [`label`] takes.
+pub(super) fn is_label(text: &str) -> bool {
+    text.chars().nth(MAX_NAME_CHARS).is_none() && text.chars().all(is_printable)
+}
+
 /// Control characters start terminal escapes; the others hide text or turn its direction.
 fn is_printable(c: char) -> bool {
     !c.is_control()

@@ -168,12 +168,119 @@ fn record() -> impl Strategy<Value = Record> {
     )
 }
 
+/// A record without anything that this version does not know.
+fn plain() -> impl Strategy<Value = Record> {
+    record().prop_map(|mut record| {
+        record.networks.iter_mut().for_each(|network| network.unknown.clear());
+        record.unknown.clear();
+        record.meta.clear();
+        Record { underlay: Underlay::Direct, ..record }
+    })
+}
+
+/// Every place in a JSON value, as a pointer.
+fn places(value: &Value, at: &str, all: &mut Vec<String>) {
+    all.push(at.to_owned());
+    match value {
+        Value::Array(items) => {
+            items.iter().enumerate().for_each(|(index, item)| places(item, &format!("{at}/{index}"), all));
+        }
+        Value::Object(fields) => {
+            fields.iter().for_each(|(name, field)| places(field, &format!("{at}/{name}"), all));
+        }
+        _ => {}
+    }
+}
+
+/// Checks that the short way to a record leads where the long one does, if anywhere.
+fn agree(host: IpAddr, bytes: &[u8]) {
+    if let Some(record) = fast::parse(host, bytes) {
+        assert_eq!(
+            Record::parse_any(host, bytes).as_ref(),
+            Ok(&record),
+            "{}",
+            String::from_utf8_lossy(bytes)
+        );
+    }
+}
+
+#[test]
+fn the_short_way_is_for_objects_without_surprises() {
+    let host: IpAddr = "10.1.1.48".parse().unwrap();
+    let short = |text: &str| {
+        agree(host, text.as_bytes());
+        fast::parse(host, text.as_bytes()).is_some()
+    };
+    let base = r#""version": 1, "host": "10.1.1.48", "next_hops": ["10.1.1.48"], "networks": []"#;
+    assert!(short(&format!("{{{base}}}")));
+    assert!(short(&format!(
+        r#"{{{base}, "id": "a", "underlay": {{"kind": "direct"}}, "meta": {{}}, "blocks": []}}"#
+    )));
+    for surprise in [
+        r#", "id": null"#,
+        r#", "meta": null"#,
+        r#", "meta": []"#,
+        r#", "meta": {"a": 1}"#,
+        r#", "underlay": null"#,
+        r#", "underlay": ["direct"]"#,
+        r#", "underlay": {"kind": "vxlan"}"#,
+        r#", "name": "\u001b""#,
+        r#", "owner": 1"#,
+        r#", "version": 1"#,
+        r#", "blocks": null"#,
+        "} {",
+    ] {
+        assert!(!short(&format!("{{{base}{surprise}}}")), "{surprise}");
+    }
+    assert!(!short(r#"[1, "10.1.1.48", "a", "n", ["10.1.1.48"], []]"#));
+    let network = base.replace("[]", r#"[["blue", ["10.1.48.0/24"]]]"#);
+    assert!(!short(&format!("{{{network}}}")));
+}
+
 proptest! {
+    #[test]
+    fn the_short_way_leads_where_the_long_one_does(
+        record in plain(),
+        edits in vec((any::<prop::sample::Index>(), any::<prop::sample::Index>()), 0..3),
+        strike in proptest::option::of((any::<prop::sample::Index>(), any::<u8>())),
+    ) {
+        let mut bytes = record.to_bytes();
+        let is_simple = |text: &str| !text.contains(['"', '\\']);
+        let simple = is_simple(&record.name)
+            && record.id.as_deref().is_none_or(is_simple)
+            && record.networks.iter().all(|network| is_simple(&network.name));
+        prop_assert_eq!(fast::parse(record.host, &bytes).is_some(), simple);
+        agree(record.host, &bytes);
+        prop_assert_eq!(&bytes, &current::write(&record));
+        prop_assert!(plain::write(&record).is_some());
+        let mut value: Value = serde_json::from_slice(&bytes).unwrap();
+        for (at, with) in edits {
+            let with = with.get(&[
+                json!(null), json!([]), json!({}), json!(1), json!(1.0), json!(true), json!("x"), json!("10.1.1.48"),
+                json!("10.1.1.48/8"), json!({"kind": "direct"}), json!(["direct"]), json!(["10.1.1.48"]),
+                json!([{"name": "n", "prefixes": []}]), json!(["n", []]),
+            ]).clone();
+            let mut all = Vec::new();
+            places(&value, "", &mut all);
+            let place: &String = at.get(&all);
+            *value.pointer_mut(place).unwrap() = with;
+        }
+        bytes = value.to_string().into();
+        agree(record.host, &bytes);
+        if let Some((at, byte)) = strike {
+            let mut bytes = bytes.to_vec();
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+            agree(record.host, &bytes);
+        }
+    }
+
     #[test]
     fn what_is_written_is_read_again(record in record()) {
         let bytes = record.to_bytes();
         let again = Record::parse(&Record::key(record.host), &bytes).unwrap();
         prop_assert_eq!(&again.to_bytes(), &bytes);
+        prop_assert_eq!(&current::write(&record), &bytes);
         prop_assert_eq!(again, record);
     }
 

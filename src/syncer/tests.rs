@@ -154,7 +154,7 @@ async fn routes_come_change_and_go_with_the_records() {
     assert_eq!((status.learned.len(), status.routes.len()), (1, 1));
     assert_eq!(status.learned[0].file, "10.1.1.52.json");
     assert_eq!(host.state_of("10.1.51.0/24").0, "installed");
-    host.view.send_replace(view(BTreeMap::new()));
+    host.view.send_replace(view(Records::new()));
     host.has(&[]).await;
 }
 

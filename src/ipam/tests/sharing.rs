@@ -44,7 +44,7 @@ async fn an_address_asked_for_by_name_is_given_where_it_is_free() {
         br#"{"version": 1, "host": "10.9.0.77", "name": "web-7", "next_hops": ["10.9.0.77"], "networks": [], "underlay": {"kind": "direct"}}"#,
     );
     let records = BTreeMap::from([(Record::key(ip("10.9.0.77")), record.map(Arc::new))]);
-    one.views.send_replace(Arc::new(View { records: Arc::new(records), ..View::default() }));
+    one.views.send_replace(Arc::new(View { records: Arc::new(records.into()), ..View::default() }));
     assert_eq!(one.any(&pool).await.unwrap(), net("10.9.0.2/24"));
     assert_eq!(one.exactly(&pool, "10.9.0.9").await.unwrap().addr(), ip("10.9.0.9"));
     assert_eq!(store.writes(), 1, "it was in the block");
@@ -127,7 +127,7 @@ async fn a_block_that_another_host_has_by_right_is_given_no_more() {
         "blocks": ["10.9.0.8/29"], "underlay": {"kind": "direct"}}"#;
     let records = BTreeMap::from([(key.clone(), Record::parse(&key, text).map(Arc::new))]);
     host.local.send_modify(|local| local.own = Some(Record::key(ip("10.1.1.48"))));
-    host.views.send_replace(Arc::new(View { records: Arc::new(records), ..View::default() }));
+    host.views.send_replace(Arc::new(View { records: Arc::new(records.into()), ..View::default() }));
     let after = host.any(&pool).await.unwrap().addr();
     assert!(net("10.9.0.0/28").contains(&before) && net("10.9.0.16/28").contains(&after), "{before} {after}");
     host.until("the status says so", |host| {

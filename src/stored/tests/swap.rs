@@ -119,7 +119,7 @@ impl Host {
         let settled = async {
             loop {
                 let view = self.views.borrow().clone();
-                let on_disk = disk.read().is_some_and(|saved| Some(saved.snapshot.revision) == view.revision);
+                let on_disk = disk.read().is_some_and(|saved| Some(saved.revision) == view.revision);
                 let published = self.board.read().published.state == "published";
                 if shown(&view) == prefixes && on_disk && published {
                     return;
