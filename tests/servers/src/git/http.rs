@@ -20,6 +20,9 @@ pub const PASSWORD: &str = "hunter2#/@ü";
 /// The same as a part of a URL.
 pub const ENCODED: &str = "hunter2%23%2F%40%C3%BC";
 
+/// Where a server is reached by tests: at a second address too, as another host's name for it.
+const LOOPBACK: &[&str] = &["127.0.0.1", "127.0.0.2"];
+
 /// A Git server over HTTP.
 #[derive(Debug)]
 pub struct HttpServer {
@@ -35,15 +38,21 @@ pub struct HttpServer {
 impl HttpServer {
     /// Starts a server without TLS.
     pub fn start() -> Self {
-        Self::with(false)
+        Self::with(false, LOOPBACK)
+    }
+
+    /// Starts a server without TLS that is reached at every address of its network namespace, for hosts that have
+    /// namespaces of their own.
+    pub fn start_for_hosts() -> Self {
+        Self::with(false, &["0.0.0.0"])
     }
 
     /// Starts a server whose certificate is signed by an authority that nobody knows: [`ca_file`](Self::ca_file).
     pub fn start_tls() -> Self {
-        Self::with(true)
+        Self::with(true, LOOPBACK)
     }
 
-    fn with(tls: bool) -> Self {
+    fn with(tls: bool, addresses: &[&str]) -> Self {
         let repositories = Repositories::default();
         let folder = tempfile::tempdir().unwrap();
         let run_dir = folder.path().to_path_buf();
@@ -58,7 +67,7 @@ impl HttpServer {
         let exec_path = run(Command::new(program("git", "git")).arg("--exec-path"));
         let backend = PathBuf::from(exec_path.trim()).join("git-http-backend");
         let port = free_port();
-        let config = configuration(&run_dir, &repositories, &backend, port, tls);
+        let config = configuration(&run_dir, &repositories, &backend, (addresses, port), tls);
         fs::write(run_dir.join("nginx.conf"), config).unwrap();
 
         let socket = run_dir.join("fcgi.sock");
@@ -116,7 +125,7 @@ fn configuration(
     run_dir: &std::path::Path,
     repositories: &Repositories,
     backend: &std::path::Path,
-    port: u16,
+    (addresses, port): (&[&str], u16),
     tls: bool,
 ) -> String {
     let dir = run_dir.display();
@@ -129,6 +138,7 @@ fn configuration(
     };
     let user = if rustix::process::geteuid().is_root() { "user root;" } else { "" };
     let second = free_port();
+    let listen: String = addresses.iter().map(|address| format!("listen {address}:{port}{mode}; ")).collect();
     format!(
         "{user} daemon off; master_process off; pid {dir}/nginx.pid; error_log stderr crit;
 events {{}}
@@ -137,7 +147,7 @@ http {{
     client_body_temp_path {dir}/body; fastcgi_temp_path {dir}/fastcgi; proxy_temp_path {dir}/proxy;
     uwsgi_temp_path {dir}/uwsgi; scgi_temp_path {dir}/scgi;
     server {{
-        listen 127.0.0.1:{port}{mode}; listen 127.0.0.2:{port}{mode}; listen 127.0.0.1:{second}; {keys}
+        {listen}listen 127.0.0.1:{second}; {keys}
         location /moved/ {{ return 301 http://localhost:{port}/overlay.git/info/refs?service=git-upload-pack; }}
         location /other-port/ {{ return 301 http://127.0.0.1:{second}/overlay.git/info/refs?service=git-upload-pack; }}
         location /broken/ {{ return 503; }}
