@@ -1,14 +1,15 @@
-//! `cargo lab bench`: the stores by a program of their own, and `docker run` on hosts with real engines.
+//! `cargo lab bench`: all but one part by a program of its own, and `docker run` on hosts with real engines.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::failure::{Failure, Outcome};
 use crate::guest::Telling;
 use crate::machine::{Ended, Job, RunFolder};
 use crate::rootfs::Release;
-use crate::{cargo, scenarios, setup, tell};
+use crate::{cargo, packages, scenarios, setup, tell};
 
-/// Runs the benchmarks that the words name: `docker`, or what the program of the stores is told; all without a word.
+/// Runs the parts that the words name: `docker`, or what the program of the benchmarks is told; all without a word.
 ///
 /// # Errors
 /// Where the set-up, a build or the kernel failed.
@@ -16,9 +17,18 @@ pub(crate) fn run(words: &[String]) -> Outcome<ExitCode> {
     if words.first().is_some_and(|word| word == "docker") {
         return docker(&words[1..]);
     }
-    setup::run(&[], false)?;
-    let stores = cargo::bench(words)?;
-    if words.is_empty() && stores == ExitCode::SUCCESS { docker(&[]) } else { Ok(stores) }
+    // A run of earlier is only written down, or help is asked for.
+    let measures = !words.iter().any(|word| ["--docs", "--help", "-h"].contains(&word.as_str()));
+    let ipvland = if measures {
+        setup::run(&[], false)?;
+        packages::install(&packages::missing_for_bench())?;
+        cargo::build_for_release()?
+    } else {
+        PathBuf::new()
+    };
+    let done = cargo::bench(words, &ipvland)?;
+    let names_no_part = words.iter().all(|word| word.starts_with('-'));
+    if measures && names_no_part && done == ExitCode::SUCCESS { docker(&[]) } else { Ok(done) }
 }
 
 /// Times `docker run` on both engines, or on those that are named.
