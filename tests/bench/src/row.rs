@@ -189,10 +189,6 @@ mod tests {
         let row = Row::new("part", "10 routes", Unit::Ms, Sample::of([1.5, 2.5, 100.25]));
         let row = row.against("raw batch", &Sample::of([2.0])).target(Target::Times(1.3));
         let cells = row.cells();
-        assert_eq!(
-            cells,
-            ["10 routes", "2.50 ms [1.50..100]", "raw batch: 2 ms", "1.25", "≤ 1.30 ×", "yes"]
-                .map(|cell| cell.replace("1.30", "1.3"))
-        );
+        assert_eq!(cells, ["10 routes", "2.50 ms [1.50..100]", "raw batch: 2 ms", "1.25", "≤ 1.3 ×", "yes"]);
     }
 }

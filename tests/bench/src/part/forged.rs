@@ -56,7 +56,10 @@ pub(crate) async fn measure(how: &How, segment: &Segment) -> Part {
             daemon.wait_for_routes(RECORDS + 1);
         }
         let port = nudge_port(b.process());
+        drop(b);
         let genuine = overhear(segment, port, &a);
+        let mut b = Daemon::start(&how.ipvland, &segment.b, &through, folders[1].path());
+        b.wait_for_routes(RECORDS + 2);
         std::thread::sleep(Duration::from_secs(2));
 
         let looks = relay.looks();
@@ -105,10 +108,10 @@ fn nudge_port(process: u32) -> u16 {
     ports.min().expect("the daemon listens for no datagrams: it has no nudges")
 }
 
-/// Returns a nudge that A sends to the other hosts of the fleet when it publishes.
+/// Returns the nudge that A sends to B when it publishes, heard in the place of B's daemon.
 fn overhear(segment: &Segment, port: u16, a: &Daemon) -> Vec<u8> {
-    let ears = segment.crowd.inside(|| UdpSocket::bind(("0.0.0.0", port)).expect("a socket"));
-    ears.set_read_timeout(Some(Duration::from_secs(10))).expect("a time-out");
+    let ears = segment.b.namespace.inside(|| UdpSocket::bind(("0.0.0.0", port)).expect("a socket"));
+    ears.set_read_timeout(Some(Duration::from_secs(20))).expect("a time-out");
     a.create_network(1, "192.168.9.0/24".parse().expect("a prefix"));
     let mut datagram = [0; 2048];
     let length = ears.recv(&mut datagram).expect("A nudges the hosts that the records name");
