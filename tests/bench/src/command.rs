@@ -116,18 +116,23 @@ async fn whole(arguments: Arguments) -> ExitCode {
     let how = if quick { how.quick() } else { how };
     let parts = if parts.is_empty() { Which::value_variants().to_vec() } else { parts };
     let mut report = Report::begin();
+    let mut failed = Vec::new();
     for part in parts {
-        match part {
-            Which::Stores => report.tables(&stores(&how, &only).await),
-            Which::Contention => report.part.take(contention::part(&how.writers).await),
-            Which::Routes => {
-                let namespace = routes::namespace();
-                report.part.take(other_process(part, &namespace, String::new(), &how).await);
+        let done = match part {
+            Which::Stores => {
+                report.tables(&stores(&how, &only).await);
+                Some(Part::default())
             }
+            Which::Contention => Some(contention::part(&how.writers).await),
+            Which::Routes => other_process(part, &routes::namespace(), String::new(), &how).await,
             Which::Git | Which::Etcd | Which::Nudges | Which::Memory | Which::Start => {
                 let segment = Segment::new();
-                report.part.take(other_process(part, &segment.server, segment.names(), &how).await);
+                other_process(part, &segment.server, segment.names(), &how).await
             }
+        };
+        match done {
+            Some(done) => report.part.take(done),
+            None => failed.push(part.name()),
         }
         namespace::remove_all();
         // After each part, so that a failure costs one part alone.
@@ -135,12 +140,21 @@ async fn whole(arguments: Arguments) -> ExitCode {
     }
     report.print();
     say(&format!("The figures are in {}.", json.display()));
-    ExitCode::SUCCESS
+    if failed.is_empty() {
+        return ExitCode::SUCCESS;
+    }
+    eprint(&format!("These parts failed, see above: {}", failed.join(" ")));
+    ExitCode::FAILURE
 }
 
-async fn other_process(part: Which, at: &namespace::Namespace, segment: String, how: &How) -> Part {
-    let name = part.to_possible_value().expect("a name").get_name().to_owned();
-    let mut words = vec![name, format!("--segment={segment}")];
+impl Which {
+    fn name(self) -> String {
+        self.to_possible_value().expect("a name").get_name().to_owned()
+    }
+}
+
+async fn other_process(part: Which, at: &namespace::Namespace, segment: String, how: &How) -> Option<Part> {
+    let mut words = vec![part.name(), format!("--segment={segment}")];
     words.extend(how.words());
     at.part(&words).await
 }

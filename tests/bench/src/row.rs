@@ -53,8 +53,10 @@ pub(crate) struct Row {
     /// Our figures.
     pub(crate) ours: Sample,
     /// The peer, where there is one.
+    #[serde(default)]
     pub(crate) peer: Option<Peer>,
     /// What is to be reached, where that was said.
+    #[serde(default)]
     pub(crate) target: Option<Target>,
 }
 

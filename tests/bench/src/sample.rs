@@ -9,7 +9,14 @@ use serde::{Deserialize, Serialize};
 
 /// Several figures of the same thing; durations are in milliseconds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(from = "Vec<f64>")]
 pub(crate) struct Sample(Vec<f64>);
+
+impl From<Vec<f64>> for Sample {
+    fn from(figures: Vec<f64>) -> Self {
+        Self::of(figures)
+    }
+}
 
 impl Sample {
     /// Makes a sample of durations.

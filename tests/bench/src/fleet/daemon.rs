@@ -24,6 +24,9 @@ use crate::{process, route::raw::Raw};
 /// How long a daemon may take, for anything.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How long daemons get between two looks.
+const SETTLING: Duration = Duration::from_millis(200);
+
 /// A daemon that runs, and is killed when dropped.
 pub(crate) struct Daemon {
     running: Running,
@@ -109,6 +112,25 @@ impl Daemon {
             }
             assert!(begun.elapsed() < PATIENCE, "{there} of {routes} routes are there\n{}", self.log());
             thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Has daemons look into the store, as `ipvland sync` does, until each has so many routes in its kernel.
+    pub(crate) fn settle(daemons: &mut [&mut Self], routes: usize) {
+        let begun = Instant::now();
+        loop {
+            daemons.iter().for_each(|daemon| daemon.sync());
+            let there: Vec<_> = daemons.iter_mut().map(|daemon| daemon.raw.count(ROUTE_PROTOCOL)).collect();
+            if there.iter().all(|there| *there == routes) {
+                return;
+            }
+            let logs: Vec<_> = daemons.iter().map(|daemon| daemon.log()).collect();
+            assert!(
+                begun.elapsed() < PATIENCE,
+                "{there:?} of {routes} routes are there\n{}",
+                logs.join("\n\n")
+            );
+            thread::sleep(SETTLING);
         }
     }
 

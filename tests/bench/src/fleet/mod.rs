@@ -6,4 +6,4 @@ pub(crate) mod segment;
 
 pub(crate) use daemon::Daemon;
 pub(crate) use place::Shop;
-pub(crate) use segment::{Host, Segment};
+pub(crate) use segment::Segment;

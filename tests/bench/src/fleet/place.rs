@@ -1,14 +1,14 @@
 //! The stores of a fleet, with so many records in them.
 
-use std::path::Path;
+use std::{path::Path, process::Command, sync::Arc};
 
 use ipvland_store::{Batch, EndpointStore, Key, MAX_BATCH_CHANGES, Nudge, Retry, Snapshot, StoreExt as _};
 use serde_json::{Value, json};
 use servers::{
     etcd::{Cluster, Setup},
     git::HttpServer,
+    process::run,
 };
-use std::sync::Arc;
 
 use super::segment::SERVER;
 use crate::{
@@ -46,9 +46,30 @@ impl Shop {
 
     /// Makes a store of so many records.
     pub(crate) async fn place(&self, name: &str, records: usize) -> Place {
-        let place = match self {
+        if let Self::Git(server) = self {
+            server.repositories.create(name, "main");
+        }
+        let place = self.named(name);
+        place.fill(records).await;
+        if let Self::Git(server) = self {
+            // As a server's own housekeeping leaves it.
+            let bare = server.repositories.folder().join(name);
+            run(Command::new("git").arg("--git-dir").arg(bare).args(["gc", "--quiet"]));
+        }
+        place
+    }
+
+    /// Makes a copy of a repository, so that who works on one moves nothing for who works on the other.
+    pub(crate) fn copy(&self, from: &str, to: &str) -> Place {
+        let Self::Git(server) = self else { panic!("only repositories are copied") };
+        let folder = server.repositories.folder();
+        run(Command::new("cp").arg("-a").arg(folder.join(from)).arg(folder.join(to)));
+        self.named(to)
+    }
+
+    fn named(&self, name: &str) -> Place {
+        match self {
             Self::Git(server) => {
-                server.repositories.create(name, "main");
                 let url = server.full_url(name).replace("127.0.0.1", &SERVER.to_string());
                 // Nobody is to see a change because it was time to look.
                 Place { kind: "git", table: json!({ "repo": url, "interval": "1h" }) }
@@ -60,16 +81,7 @@ impl Shop {
                     table: json!({ "endpoints": [endpoint], "prefix": format!("/{name}") }),
                 }
             }
-        };
-        place.fill(records).await;
-        if let Self::Git(server) = self {
-            // As a server's own housekeeping leaves it.
-            let bare = server.repositories.folder().join(name);
-            servers::process::run(
-                std::process::Command::new("git").arg("--git-dir").arg(bare).args(["gc", "--quiet"]),
-            );
         }
-        place
     }
 }
 

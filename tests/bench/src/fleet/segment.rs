@@ -3,10 +3,11 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
+use ipvland::kernel::ROUTE_PROTOCOL;
 
 use crate::{
     namespace::{Namespace, join},
-    route::UNDERLAY,
+    route::{UNDERLAY, bird, raw::Raw},
 };
 
 /// The link of each host to the segment.
@@ -58,7 +59,7 @@ impl Segment {
         server.ip("link set br0 up");
         server.ip(&format!("address add {SERVER}/{length} dev br0"));
         for (namespace, address, port) in
-            [(crowd, CROWD_ADDRESS, "crowd"), (a, HOSTS[0], "a"), (b, HOSTS[1], "b")]
+            [(crowd, CROWD_ADDRESS, "to-crowd"), (a, HOSTS[0], "to-a"), (b, HOSTS[1], "to-b")]
         {
             join((namespace, LINK), (server, port));
             server.ip(&format!("link set {port} master br0"));
@@ -84,6 +85,16 @@ impl Segment {
                 .expect("a prefix"),
         };
         Self { server, crowd, a: host(0, "a", a), b: host(1, "b", b) }
+    }
+
+    /// Takes all routes from both hosts: the kernel drops those of a link that goes down.
+    pub(crate) fn clear(&self) {
+        for namespace in [&self.a.namespace, &self.b.namespace] {
+            namespace.ip(&format!("link set {LINK} down"));
+            namespace.ip(&format!("link set {LINK} up"));
+            let mut raw = namespace.inside(Raw::open);
+            assert_eq!(raw.count(ROUTE_PROTOCOL) + raw.count(bird::PROTOCOL), 0, "routes are left");
+        }
     }
 
     /// The names, for another process of the run.

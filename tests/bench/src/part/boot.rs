@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use ipvland::kernel::{ROUTE_PROTOCOL, Route};
+use ipvland::kernel::Route;
 use tokio::task::block_in_place;
 
 use crate::{
-    fleet::{Daemon, Segment, Shop, segment::LINK},
+    fleet::{Daemon, Segment, Shop},
     how::How,
     process,
     report::{Part, eprint},
@@ -48,7 +48,7 @@ pub(crate) async fn memory(how: &How, segment: &Segment) -> Part {
         again.wait_for_routes(records);
         let warm = settled(again.process());
         drop(again);
-        clear(segment);
+        segment.clear();
         let bird = bird(segment, records);
         let peer = Sample::of([settled(bird.process())[0]]);
         let name = count(records);
@@ -80,14 +80,14 @@ pub(crate) async fn start(how: &How, segment: &Segment) -> Part {
         drop(first);
         let [mut ready, mut routes, mut peer] = [const { Vec::new() }; 3];
         for _ in 0..how.rounds {
-            clear(segment);
+            segment.clear();
             let mut daemon = Daemon::start(&how.ipvland, &segment.b, &place, folder.path());
             let there = daemon.wait_for_routes(records);
             ready.push(daemon.ready);
             routes.push((there - daemon.started).saturating_sub(daemon.ready));
             std::thread::sleep(Duration::from_millis(500));
             drop(daemon);
-            clear(segment);
+            segment.clear();
             peer.push(bird_start(segment, records));
         }
         let peer = Sample::new(peer);
@@ -117,15 +117,6 @@ fn settled(process: u32) -> [f64; 2] {
     ["VmRSS", "VmHWM"].map(|key| process::memory(process, key))
 }
 
-/// Takes all routes from B.
-fn clear(segment: &Segment) {
-    let namespace = &segment.b.namespace;
-    namespace.ip(&format!("link set {LINK} down"));
-    namespace.ip(&format!("link set {LINK} up"));
-    let mut raw = namespace.inside(Raw::open);
-    assert_eq!(raw.count(ROUTE_PROTOCOL) + raw.count(bird::PROTOCOL), 0, "routes are left");
-}
-
 /// Starts a BIRD on B with as many routes, and waits for them.
 fn bird(segment: &Segment, routes: usize) -> Bird {
     let statics: Vec<_> = (0..routes).map(route).collect();
@@ -139,7 +130,7 @@ fn bird_start(segment: &Segment, routes: usize) -> Duration {
     let bird = bird(segment, routes);
     let took = begun.elapsed();
     drop(bird);
-    clear(segment);
+    segment.clear();
     took
 }
 

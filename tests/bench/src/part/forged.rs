@@ -52,9 +52,7 @@ pub(crate) async fn measure(how: &How, segment: &Segment) -> Part {
         let folders = [(); 2].map(|()| tempfile::tempdir().expect("a directory"));
         let mut b = Daemon::start(&how.ipvland, &segment.b, &through, folders[1].path());
         let mut a = Daemon::start(&how.ipvland, &segment.a, &place, folders[0].path());
-        for daemon in [&mut a, &mut b] {
-            daemon.wait_for_routes(RECORDS + 1);
-        }
+        Daemon::settle(&mut [&mut a, &mut b], RECORDS + 1);
         let port = nudge_port(b.process());
         drop(b);
         let genuine = overhear(segment, port, &a);

@@ -53,12 +53,13 @@ pub(crate) async fn git(how: &How, segment: &Segment) -> Part {
     let mut sizes = Vec::new();
     for records in how.records.iter().copied() {
         eprint(&format!("git: {records} records"));
-        let place = shop.place(&format!("fleet-{records}"), records).await;
-        let beside = shop.place(&format!("beside-{records}"), records).await;
+        let names = ["fleet", "alone", "stock"].map(|name| format!("{name}-{records}"));
+        let place = shop.place(&names[0], records).await;
+        let [alone, stock] = [&names[1], &names[2]].map(|name| shop.copy(&names[0], name));
         let mut pair = block_in_place(|| Pair::start(how, segment, &place, records));
-        let url = beside.table["repo"].as_str().expect("a URL").to_owned();
+        let url = stock.table["repo"].as_str().expect("a URL").to_owned();
         let program = GitProgram::new(url.clone());
-        let mut plain = PlainStore::open(&beside).await;
+        let mut plain = PlainStore::open(&alone).await;
         let (mut told, mut processor) = (Vec::new(), Vec::new());
         let [mut alone, mut pushes] = [const { Vec::new() }; 2];
         for round in 0..how.rounds {
@@ -137,14 +138,11 @@ fn curve() -> Curve {
 impl Pair {
     fn start(how: &How, segment: &Segment, place: &Place, records: usize) -> Self {
         let folders = [(); 2].map(|()| tempfile::tempdir().expect("a directory"));
+        segment.clear();
         let mut b = Daemon::start(&how.ipvland, &segment.b, place, folders[1].path());
         let mut a = Daemon::start(&how.ipvland, &segment.a, place, folders[0].path());
         // The records' and each other's.
-        a.wait_for_routes(records + 1);
-        if how.hint == Hint::Sync {
-            b.sync();
-        }
-        b.wait_for_routes(records + 1);
+        Daemon::settle(&mut [&mut a, &mut b], records + 1);
         let ears = segment.b.namespace.inside(Raw::listen);
         std::thread::sleep(PAUSE);
         Self { a, b, ears, _folders: folders }
@@ -221,7 +219,7 @@ fn bgp(how: &How, segment: &Segment) -> Sample {
     };
     let speaker = |at: &Namespace, own: std::net::IpAddr, number: u32, other: std::net::IpAddr, its: u32| {
         let bgp = format!(
-            "protocol bgp other {{ local {own} as {number}; neighbor {other} as {its}; connect delay time 1; \
+            "protocol bgp neighbour {{ local {own} as {number}; neighbor {other} as {its}; connect delay time 1; \
              connect retry time 1; ipv4 {{ import all; export where source = RTS_STATIC; }}; }}"
         );
         Bird::start(Some(at), &own.to_string(), &bgp, &[])
@@ -230,7 +228,7 @@ fn bgp(how: &How, segment: &Segment) -> Sample {
     let there = speaker(&b.namespace, b.address, 65_002, a.address, 65_001);
     let here = speaker(&a.namespace, a.address, 65_001, b.address, 65_002);
     let begun = std::time::Instant::now();
-    while ![&here, &there].iter().all(|bird| bird.ask("show protocols other").contains("Established")) {
+    while ![&here, &there].iter().all(|bird| bird.ask("show protocols neighbour").contains("Established")) {
         assert!(begun.elapsed() < Duration::from_secs(60), "the two BIRDs don't meet");
         std::thread::sleep(PAUSE);
     }

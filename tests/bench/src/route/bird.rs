@@ -39,7 +39,10 @@ impl Bird {
 router id {id};
 protocol device {{}}
 protocol kernel {{ ipv4 {{ import none; export all; }}; }}
-protocol static hosts {{ ipv4; include \"{}\"; }}
+protocol static hosts {{
+ipv4;
+include \"{}\";
+}}
 {further}
 ",
             at("log"),

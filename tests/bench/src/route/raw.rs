@@ -32,6 +32,7 @@ const RTA_PRIORITY: u16 = 6;
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
 const RT_TABLE_MAIN: u8 = 254;
+const RT_SCOPE_UNIVERSE: u8 = 0;
 const RTN_UNICAST: u8 = 1;
 const IFF_UP: u32 = 1;
 
@@ -77,7 +78,7 @@ impl Raw {
 
     /// Opens a socket that hears of every change of routes.
     pub(crate) fn listen() -> Self {
-        let mut raw = Self::open();
+        let raw = Self::open();
         sockopt::set_socket_timeout(&raw.socket, sockopt::Timeout::Recv, Some(PATIENCE)).expect("a time-out");
         for group in ROUTE_GROUPS {
             raw.socket.add_membership(group).expect("listening to changes of routes");
@@ -87,31 +88,21 @@ impl Raw {
 
     /// Adds routes, and panics where the kernel refuses one.
     pub(crate) fn add(&mut self, routes: &[Route]) {
-        self.change(routes, RTM_NEWROUTE, NLM_F_CREATE_EXCL);
-    }
-
-    /// Removes routes, and panics where the kernel refuses one.
-    pub(crate) fn remove(&mut self, routes: &[Route]) {
-        self.change(routes, RTM_DELROUTE, 0);
-    }
-
-    fn change(&mut self, routes: &[Route], kind: u16, flags: u16) {
         for batch in routes.chunks(AT_ONCE) {
             self.buffer.clear();
             for (number, route) in batch.iter().enumerate() {
                 // The kernel tells every error; that nothing failed, its word on the last one says for all.
                 let acknowledged = if number + 1 == batch.len() { NLM_F_ACK } else { 0 };
-                self.write_route(route, kind, NLM_F_REQUEST | flags | acknowledged);
+                self.write_route(route, NLM_F_REQUEST | NLM_F_CREATE_EXCL | acknowledged);
             }
             self.socket.send(&self.buffer, 0).expect("sending a batch");
             self.wait();
         }
     }
 
-    fn write_route(&mut self, route: &Route, kind: u16, flags: u16) {
-        let begin = self.begin(kind, flags);
+    fn write_route(&mut self, route: &Route, flags: u16) {
+        let begin = self.begin(RTM_NEWROUTE, flags);
         let family = if route.prefix.addr().is_ipv4() { AF_INET } else { AF_INET6 };
-        let scope = if kind == RTM_DELROUTE { 255 } else { 0 };
         self.buffer.extend_from_slice(&[
             family,
             route.prefix.prefix_len(),
@@ -119,7 +110,7 @@ impl Raw {
             0,
             RT_TABLE_MAIN,
             route.protocol,
-            scope,
+            RT_SCOPE_UNIVERSE,
             RTN_UNICAST,
         ]);
         self.buffer.extend_from_slice(&0_u32.to_ne_bytes());
