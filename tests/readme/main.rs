@@ -47,6 +47,10 @@ fn every_link_leads_somewhere() {
     for link in page.links() {
         assert!(link.strip_prefix("../").is_some_and(is_there), "docs/parity.md links to {link}");
     }
+    // Its links are the curves that were drawn beside it.
+    for link in Page::read("docs/performance.md").links() {
+        assert!(is_there(&format!("docs/{link}")), "docs/performance.md shows {link}");
+    }
 }
 
 #[test]
@@ -129,7 +133,7 @@ fn the_install_steps_fit_together() {
     let [program, unit] = &*copied else { panic!("the README installs a program and a unit: {copied:?}") };
     assert_eq!(
         (program[1].as_str(), unit[1].as_str()),
-        ("target/release/ipvland", "configs/ipvland.service")
+        ("target/x86_64-unknown-linux-musl/static/ipvland", "configs/ipvland.service")
     );
     let unit = fs::read_to_string(root().join(&unit[1])).unwrap();
     assert!(unit.contains(&format!("ExecStart={} run\n", program[2])), "{unit}");
@@ -145,11 +149,11 @@ fn the_lab_commands_exist() {
         .flat_map(page::commands)
         .filter_map(|line| line.strip_prefix("cargo lab ").map(str::to_owned))
         .collect();
-    assert_eq!(labs, ["demo", "test", "bench"]);
+    assert_eq!(labs, ["demo", "test", "release", "bench"]);
     let alias = fs::read_to_string(root().join(".cargo/config.toml")).unwrap();
     assert!(alias.contains("\nlab = "), "{alias}");
     let cli = fs::read_to_string(root().join("tests/lab/src/cli.rs")).unwrap();
-    for command in ["Demo", "Test", "Bench"] {
+    for command in ["Demo", "Test", "Bench", "Release"] {
         assert!(cli.contains(&format!("\n    {command} {{")), "the lab has the command {command}");
     }
     let ci = fs::read_to_string(root().join(".ci/run")).unwrap();

@@ -2,7 +2,10 @@
 
 mod etcd;
 mod files;
+mod get;
 mod git;
+mod plain;
+pub(crate) mod stock;
 
 use std::time::Duration;
 
@@ -10,7 +13,9 @@ use async_trait::async_trait;
 
 pub(crate) use etcd::BareEtcd;
 pub(crate) use files::Files;
+pub(crate) use get::Get;
 pub(crate) use git::GitProgram;
+pub(crate) use plain::PlainStore;
 
 /// Plain use of a server.
 #[async_trait]

@@ -1,6 +1,6 @@
 //! What is printed, and written as JSON.
 
-use std::{io::Write as _, path::Path};
+use std::io::Write as _;
 
 use serde_json::{Value, json};
 
@@ -34,19 +34,21 @@ impl Table {
         self.line(store, size, &line, row);
     }
 
+    /// The table's name.
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// The lines, as JSON.
+    pub(crate) fn rows(&self) -> Value {
+        Value::Array(self.rows.clone())
+    }
+
     /// Adds a line of another shape.
     pub(crate) fn line(&mut self, store: &str, size: usize, words: &str, row: Value) {
         say(&format!("{store:<16} {size:>7}  {words}"));
         self.rows.push(row);
     }
-}
-
-/// Writes tables as JSON.
-pub(crate) fn write(file: &Path, tables: &[Table]) {
-    let tables: serde_json::Map<_, _> =
-        tables.iter().map(|table| (table.name.to_owned(), Value::Array(table.rows.clone()))).collect();
-    let text = serde_json::to_string_pretty(&tables).expect("figures are JSON");
-    std::fs::write(file, text + "\n").unwrap_or_else(|why| panic!("cannot write {}: {why}", file.display()));
 }
 
 /// Prints a line.

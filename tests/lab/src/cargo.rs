@@ -1,7 +1,7 @@
 //! The workspace's own build and checks, by the cargo that started the lab.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
 use crate::failure::{Failure, OrFail, Outcome};
@@ -51,7 +51,7 @@ pub(crate) fn program() -> OsString {
 }
 
 /// The folder of the workspace.
-fn workspace() -> PathBuf {
+pub(crate) fn workspace() -> PathBuf {
     let here = std::env::var_os("CARGO_MANIFEST_DIR")
         .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
     here.join("../..")
@@ -92,28 +92,32 @@ impl Program {
     /// # Errors
     /// Shows the compiler's words.
     pub(crate) fn build(&self) -> Outcome<PathBuf> {
-        let mut arguments = self.arguments.to_vec();
-        arguments.extend(["--quiet", "--message-format=json"]);
-        let told = checked(&arguments)?;
-        let messages = told.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-        let mut of_target = messages.filter(|message| message["target"]["name"] == self.target);
-        let program = of_target.find_map(|message| message["executable"].as_str().map(PathBuf::from));
-        program.ok_or_else(|| Failure::new(format!("cargo names no program {}", self.target)))
+        built(self.arguments, &[], self.target)
     }
 }
 
-/// Builds the benchmarks for release and runs them, shown as they run.
+/// Has cargo build a program, with variables of the environment, and gives its file.
+///
+/// # Errors
+/// Shows the compiler's words.
+pub(crate) fn built(arguments: &[&str], variables: &[(&str, &str)], target: &str) -> Outcome<PathBuf> {
+    let mut all = arguments.to_vec();
+    all.extend(["--quiet", "--message-format=json"]);
+    let told = checked_with(&all, variables)?;
+    let messages = told.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let mut of_target = messages.filter(|message| message["target"]["name"] == target);
+    let program = of_target.find_map(|message| message["executable"].as_str().map(PathBuf::from));
+    program.ok_or_else(|| Failure::new(format!("cargo names no program {target}")))
+}
+
+/// Builds the benchmarks for release and runs them on a daemon, shown as they run.
 ///
 /// # Errors
 /// Where cargo cannot be started.
-pub(crate) fn bench(words: &[String]) -> Outcome<ExitCode> {
+pub(crate) fn bench(words: &[String], ipvland: &Path) -> Outcome<ExitCode> {
     let mut command = Command::new(program());
-    command.args(["run", "--quiet", "--release", "--package", "bench", "--"]).current_dir(workspace());
-    if words.is_empty() {
-        command.arg("stores")
-    } else {
-        command.args(words)
-    };
+    command.args(["run", "--quiet", "--release", "--package", "bench", "--"]).args(words);
+    command.arg("--ipvland").arg(ipvland).current_dir(workspace());
     let status = command.stdin(Stdio::null()).status().or_fail("starting cargo")?;
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -123,8 +127,13 @@ pub(crate) fn bench(words: &[String]) -> Outcome<ExitCode> {
 /// # Errors
 /// Where it exits with anything but 0; the failure shows the output's end.
 pub(crate) fn checked(arguments: &[&str]) -> Outcome<String> {
+    checked_with(arguments, &[])
+}
+
+fn checked_with(arguments: &[&str], variables: &[(&str, &str)]) -> Outcome<String> {
     let output = Command::new(program())
         .args(arguments)
+        .envs(variables.iter().copied())
         .current_dir(workspace())
         .stdin(Stdio::null())
         .output()

@@ -10,7 +10,7 @@ use crate::failure::{Failure, Outcome};
 use crate::guest::{Telling, hold, init, lab};
 use crate::machine::Kernel;
 use crate::rootfs::Release;
-use crate::{bench, demo, scenarios, setup, test};
+use crate::{bench, demo, release, scenarios, setup, test};
 
 /// Tries ipvland on hosts with a real Docker engine, a real kernel and a real Git server.
 ///
@@ -58,9 +58,16 @@ enum Lab {
         #[arg(long, value_enum, default_value_t = Root::Trixie)]
         root: Root,
     },
-    /// Times ipvland against what it is made of and its peers, in a release build; see cargo lab bench stores --help
+    /// Times ipvland against named peers in a release build, and prints a table of ratios; see cargo lab bench --help
+    #[command(disable_help_flag = true)]
     Bench {
-        /// `docker`, for docker run against the built-in driver, or `stores` and its options; by default both
+        /// routes, git, etcd, contention, nudges, memory, start, stores or docker, and options; by default all parts
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<String>,
+    },
+    /// Builds the daemon as one static file for any Linux of this architecture, and says where it is
+    Release {
+        /// What cargo is told besides, such as --no-default-features --features git
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         words: Vec<String>,
     },
@@ -136,6 +143,7 @@ pub(crate) fn run() -> Outcome<ExitCode> {
             test::run(&filters, test::How { kernel: kernel.map(Which::kernel), loud, seed })
         }
         Lab::Bench { words } => bench::run(&words),
+        Lab::Release { words } => release::run(&words).map(|()| ExitCode::SUCCESS),
         Lab::Setup => {
             setup::run(Release::ALL, true)?;
             setup::rust_components()?;

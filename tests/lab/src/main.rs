@@ -7,6 +7,7 @@
 //! - [`setup`], [`packages`], [`rootfs`]: what the lab needs, and how it gets there;
 //! - [`machine`]: which kernel the hosts run on, and how it is started, watched and ended;
 //! - [`demo`], [`mod@test`]: what the main commands do;
+//! - [`mod@bench`], [`release`], [`elf`]: what ipvland takes, and the one file that it is shipped as;
 //! - [`cargo`], [`table`]: the workspace's own checks, and the table at the end.
 //!
 //! Inside, on a kernel with ipvlan:
@@ -18,10 +19,12 @@ mod bench;
 mod cargo;
 mod cli;
 mod demo;
+mod elf;
 mod failure;
 mod guest;
 mod machine;
 mod packages;
+mod release;
 mod rootfs;
 mod scenarios;
 mod setup;

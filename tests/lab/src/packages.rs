@@ -64,6 +64,22 @@ const LAB: &[Package] =
 /// What is needed only where a kernel is booted.
 const KERNEL: &[Package] = &[package("user-mode-linux", "linux.uml"), package("kmod", "insmod")];
 
+/// What only the benchmark starts: a routing daemon as a peer.
+const BENCH: &[Package] = &[package("bird2", "bird")];
+
+/// What compiles the C code of the static release.
+const MUSL: &[Package] = &[package("musl-tools", "musl-gcc")];
+
+/// Lists what the benchmark lacks on this machine, besides what everything needs.
+pub(crate) fn missing_for_bench() -> Vec<Package> {
+    BENCH.iter().copied().filter(|p| find(p.shown_by).is_none()).collect()
+}
+
+/// Lists what the static release lacks on this machine, besides a Rust toolchain.
+pub(crate) fn missing_for_musl() -> Vec<Package> {
+    BUILD.iter().chain(MUSL).copied().filter(|p| find(p.shown_by).is_none()).collect()
+}
+
 /// Lists what this machine lacks; `boots_a_kernel` says whether hosts run on user-mode Linux.
 pub(crate) fn missing(boots_a_kernel: bool) -> Vec<Package> {
     let kernel: &[Package] = if boots_a_kernel { KERNEL } else { &[] };

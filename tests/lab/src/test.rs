@@ -11,40 +11,56 @@ use crate::machine::{Ended, Job, Kernel, RunFolder};
 use crate::rootfs::Release;
 use crate::scenarios::{self, Needs, Scenario};
 use crate::table::{self, Row};
-use crate::{cargo, setup, tell};
+use crate::{cargo, release, setup, tell};
 
 /// How many scenarios run at once: each keeps one CPU busy, and 2 are what a small machine has.
 const AT_ONCE: usize = 2;
 
-/// A check of the workspace by cargo, before anything boots.
+/// A check of the workspace, before anything boots.
 struct Check {
     name: &'static str,
     about: &'static str,
-    /// The arguments of each call of cargo.
-    calls: &'static [&'static [&'static str]],
+    work: Work,
+}
+
+/// What a check does.
+enum Work {
+    /// Calls cargo with these arguments, one call after another.
+    Cargo(&'static [&'static [&'static str]]),
+    /// Builds the static release and starts it.
+    Release,
 }
 
 const CHECKS: &[Check] = &[
-    Check { name: "fmt", about: "the code is formatted", calls: &[&["fmt", "--all", "--check"]] },
+    Check { name: "fmt", about: "the code is formatted", work: Work::Cargo(&[&["fmt", "--all", "--check"]]) },
     Check {
         name: "clippy",
         about: "no lint is broken",
-        calls: &[&["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]],
+        work: Work::Cargo(&[&["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]]),
     },
     Check {
         name: "doc",
         about: "no link in the docs is broken",
-        calls: &[&["doc", "--quiet", "--workspace", "--no-deps"]],
+        work: Work::Cargo(&[&["doc", "--quiet", "--workspace", "--no-deps"]]),
     },
-    Check { name: "workspace", about: "every crate's own tests", calls: &[&["test", "--workspace"]] },
+    Check {
+        name: "workspace",
+        about: "every crate's own tests",
+        work: Work::Cargo(&[&["test", "--workspace"]]),
+    },
     Check {
         name: "outside",
         about: "the store that is no member of the workspace: format, lints, tests",
-        calls: &[
+        work: Work::Cargo(&[
             &["fmt", OUTSIDE, "--check"],
             &["clippy", OUTSIDE, SHARED, "--quiet", "--all-targets", "--", "-D", "warnings"],
             &["test", OUTSIDE, SHARED],
-        ],
+        ]),
+    },
+    Check {
+        name: "static",
+        about: "the release is one static file that starts on an empty root and on both Debians",
+        work: Work::Release,
     },
 ];
 
@@ -118,7 +134,10 @@ impl Check {
     fn run(&self) -> Row {
         tell::line(&format!("{}: {}", self.name, self.about));
         let begun = Instant::now();
-        let outcome: Outcome<String> = self.calls.iter().map(|arguments| cargo::checked(arguments)).collect();
+        let outcome: Outcome<String> = match self.work {
+            Work::Cargo(calls) => calls.iter().map(|arguments| cargo::checked(arguments)).collect(),
+            Work::Release => release::check(),
+        };
         match &outcome {
             Ok(text) => summary(text).iter().for_each(|line| tell::line(&format!("  {line}"))),
             Err(failure) => tell::line(&failure.to_string()),

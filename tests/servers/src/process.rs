@@ -31,6 +31,11 @@ impl Running {
         )
     }
 
+    /// The number of the program's process.
+    pub fn id(&self) -> u32 {
+        self.0.id()
+    }
+
     /// Sends a signal to the program and all that it started.
     pub fn signal(&self, signal: Signal) {
         kill_process_group(Pid::from_child(&self.0), signal).unwrap();

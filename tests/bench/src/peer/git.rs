@@ -48,11 +48,30 @@ impl GitProgram {
     }
 
     async fn publish(&self, round: usize) {
+        self.commit(round).await;
+        self.push().await;
+    }
+
+    async fn commit(&self, round: usize) {
         let folder = self.folder.path().join("writer");
         std::fs::write(folder.join("bench"), round.to_string()).expect("a file");
         self.git(&folder, &["add", "bench"]).await;
         self.git(&folder, &["commit", "--quiet", "--allow-empty", "--message", "bench"]).await;
-        self.git(&folder, &["push", "--quiet", "origin", "HEAD:main"]).await;
+    }
+
+    async fn push(&self) {
+        self.git(&self.folder.path().join("writer"), &["push", "--quiet", "origin", "HEAD:main"]).await;
+    }
+
+    async fn fetch(&self) {
+        self.git(&self.folder.path().join("reader"), &["fetch", "--quiet"]).await;
+    }
+
+    /// Pushes a commit that is made already and fetches it elsewhere, and returns how long both took.
+    pub(crate) async fn push_and_fetch(&self, round: usize) -> Duration {
+        self.prepare().await;
+        self.commit(round).await;
+        time(self.push()).await + time(self.fetch()).await
     }
 }
 
@@ -86,7 +105,7 @@ impl Peer for GitProgram {
         self.prepare().await;
         let begun = Instant::now();
         self.publish(round).await;
-        self.git(&self.folder.path().join("reader"), &["fetch", "--quiet"]).await;
+        self.fetch().await;
         begun.elapsed()
     }
 }

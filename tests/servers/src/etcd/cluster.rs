@@ -37,11 +37,13 @@ pub struct Setup {
     pub tls: bool,
     /// How many seconds a login lasts.
     pub token_seconds: u32,
+    /// Whether it's reached at every address of its network namespace, for hosts that have namespaces of their own.
+    pub for_hosts: bool,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { members: 1, login: false, tls: false, token_seconds: 300 }
+        Self { members: 1, login: false, tls: false, token_seconds: 300, for_hosts: false }
     }
 }
 
@@ -188,12 +190,14 @@ impl Cluster {
         let peer = |number: usize| format!("http://127.0.0.1:{}", self.members[number].peer_port);
         let all: Vec<_> = (0..self.len()).map(|number| format!("m{number}={}", peer(number))).collect();
         let (client, peer) = (self.url(number), peer(number));
+        let everywhere = self.url_at((Ipv4Addr::UNSPECIFIED, self.members[number].port).into());
+        let listens = if self.setup.for_hosts { everywhere.as_str() } else { client.as_str() };
         let mut command = Command::new(program("etcd", "etcd-server"));
         command.arg("--name").arg(format!("m{number}"));
         command.arg("--data-dir").arg(self.file(&format!("data-{number}")));
         for (flag, value) in [
-            ("--listen-client-urls", client.as_str()),
-            ("--advertise-client-urls", &client),
+            ("--listen-client-urls", listens),
+            ("--advertise-client-urls", client.as_str()),
             ("--listen-peer-urls", &peer),
             ("--initial-advertise-peer-urls", &peer),
             ("--initial-cluster", &all.join(",")),

@@ -32,7 +32,12 @@ pub struct Options {
     pub is_expired: bool,
     /// It lets in who shows a certificate of the same authority only: [`client_cert`](HttpServer::client_cert).
     pub asks_for_certificate: bool,
+    /// It is reached at every address of its network namespace.
+    pub for_hosts: bool,
 }
+
+/// Where a server is reached by tests: at a second address too, as another host's name for it.
+const LOOPBACK: &[&str] = &["127.0.0.1", "127.0.0.2"];
 
 /// A Git server over HTTP.
 #[derive(Debug)]
@@ -51,6 +56,12 @@ impl HttpServer {
     /// Starts a server without TLS.
     pub fn start() -> Self {
         Self::with(Options::default())
+    }
+
+    /// Starts a server without TLS that is reached at every address of its network namespace, for hosts that have
+    /// namespaces of their own.
+    pub fn start_for_hosts() -> Self {
+        Self::with(Options { for_hosts: true, ..Options::default() })
     }
 
     /// Starts a server whose certificate is signed by an authority that nobody knows: [`ca_file`](Self::ca_file).
@@ -187,6 +198,8 @@ fn configuration(
     }
     let user = if rustix::process::geteuid().is_root() { "user root;" } else { "" };
     let second = free_port();
+    let addresses = if options.for_hosts { &["0.0.0.0"] } else { LOOPBACK };
+    let listen: String = addresses.iter().map(|address| format!("listen {address}:{port}{mode}; ")).collect();
     format!(
         "{user} daemon off; master_process off; pid {dir}/nginx.pid; error_log stderr crit;
 events {{}}
@@ -196,7 +209,7 @@ http {{
     client_body_temp_path {dir}/body; fastcgi_temp_path {dir}/fastcgi; proxy_temp_path {dir}/proxy;
     uwsgi_temp_path {dir}/uwsgi; scgi_temp_path {dir}/scgi;
     server {{
-        listen 127.0.0.1:{port}{mode}; listen 127.0.0.2:{port}{mode}; listen 127.0.0.1:{second}; {keys}
+        {listen}listen 127.0.0.1:{second}; {keys}
         location /moved/ {{ return 301 http://localhost:{port}/overlay.git/info/refs?service=git-upload-pack; }}
         location /other-port/ {{ return 301 http://127.0.0.1:{second}/overlay.git/info/refs?service=git-upload-pack; }}
         location /broken/ {{ return 503; }}

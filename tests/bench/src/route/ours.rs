@@ -1,0 +1,54 @@
+//! Our own way from believed prefixes to routes in the kernel, by the public parts of `ipvland`.
+
+use ipvland::{
+    kernel::{Kernel, LinkIndex, Netlink, Route, RouteOp},
+    plan,
+    policy::Accepted,
+};
+use ipvland_store::Key;
+
+use super::{address, prefix};
+
+/// What a host believes of a fleet.
+pub(crate) struct Ours {
+    kernel: Netlink,
+    accepted: Vec<Accepted>,
+    link: LinkIndex,
+}
+
+impl Ours {
+    /// Stands before the kernel of the namespace that we are in, with prefixes of so many hosts behind so many gateways.
+    pub(crate) fn new(link: LinkIndex, routes: usize, gateways: usize) -> Self {
+        let accepted = (0..routes).map(|number| {
+            let next_hop = address(number % gateways);
+            Accepted {
+                key: Key::parse(&format!("{}.json", address(number))).expect("an address is a key"),
+                host: format!("web-{number}"),
+                network: "blue".to_owned(),
+                prefix: prefix(number),
+                next_hop: next_hop.into(),
+            }
+        });
+        let kernel = Netlink::connect().expect("a netlink socket");
+        Self { kernel, accepted: accepted.collect(), link }
+    }
+
+    /// Returns the routes that it wants.
+    pub(crate) fn wanted(&self) -> Vec<Route> {
+        plan::wanted(&self.accepted, self.link)
+    }
+
+    /// Makes the kernel's routes so, as a full pass of the daemon does, and returns how many were written.
+    pub(crate) async fn pass(&self) -> usize {
+        let wanted = self.wanted();
+        let plan = plan::plan(&wanted, &self.kernel.routes().await.expect("the kernel's routes"));
+        self.write(&plan.ops).await;
+        plan.ops.len()
+    }
+
+    async fn write(&self, ops: &[RouteOp]) {
+        for result in self.kernel.change_routes(ops).await {
+            result.expect("a route is taken");
+        }
+    }
+}
