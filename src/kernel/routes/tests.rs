@@ -259,6 +259,15 @@ fn an_error_brings_the_kernels_words_with_and_without_the_request() {
     }
 }
 
+#[test]
+fn the_end_of_a_dump_says_whether_it_failed_half_way() {
+    for (told, expected) in [(-105i32, 105), (0, 0)] {
+        let payload = told.to_ne_bytes();
+        let message = parse::Message { kind: wire::DONE, flags: 0, sequence: 7, port: 0, payload: &payload };
+        assert_eq!(parse::dump_errno(&message), expected);
+    }
+}
+
 fn gone(number: u8) -> RouteOp {
     // Of TEST-NET-1 and by no link that there is: nothing is changed, whoever runs this.
     RouteOp::Remove(Route {
