@@ -1,7 +1,7 @@
 //! The kernel of this machine: this module and those below it are the only ones that say `use rtnetlink`.
 //!
 //! Links, addresses and neighbours are few, and go over rtnetlink one by one (`connection`). Routes are many, and go over
-//! sockets of our own ([`super::routes`]), as do events.
+//! sockets of our own (`super::routes`), as do events.
 
 use std::{fmt, path::Path, sync::Mutex};
 

@@ -18,29 +18,40 @@ pub(super) fn list(
     slot: &mut Option<Channel>,
     mut open: impl FnMut() -> std::io::Result<Channel>,
 ) -> Result<Vec<Route>, Failure> {
+    gather(|family, routes| {
+        let channel = match slot {
+            Some(channel) => channel,
+            None => slot.insert(open().map_err(Failure::Open)?),
+        };
+        let dumped = dump(channel, family, routes);
+        if !matches!(dumped, Ok(_) | Err(Failure::Errno(_))) {
+            *slot = None;
+        }
+        dumped
+    })
+}
+
+/// Puts dumps of both families together, and takes those again that are no good.
+pub(super) fn gather(
+    mut dump: impl FnMut(u8, &mut Vec<Route>) -> Result<Interrupted, Failure>,
+) -> Result<Vec<Route>, Failure> {
     let mut routes = Vec::new();
     for family in [INET, INET6] {
         let begin = routes.len();
         let (mut rounds, mut closed) = (1, false);
         loop {
-            routes.truncate(begin);
-            let channel = match slot {
-                Some(channel) => channel,
-                None => slot.insert(open().map_err(Failure::Open)?),
-            };
-            match dump(channel, family, &mut routes) {
+            match dump(family, &mut routes) {
                 Ok(Interrupted(true)) if rounds < DUMPS => rounds += 1,
                 Ok(_) => break,
                 // A fresh namespace has no main table yet, and a kernel without IPv6 no such family.
-                Err(Failure::Errno(errno::NO_TABLE | errno::NO_FAMILY)) => break,
-                Err(failure) => {
-                    *slot = None;
-                    if closed || !matches!(failure, Failure::Closed) {
-                        return Err(failure);
-                    }
-                    closed = true;
+                Err(Failure::Errno(errno::NO_TABLE | errno::NO_FAMILY)) => {
+                    routes.truncate(begin);
+                    break;
                 }
+                Err(Failure::Closed) if !closed => closed = true,
+                Err(failure) => return Err(failure),
             }
+            routes.truncate(begin);
         }
     }
     // The kernel lists IPv4 by address, but the longest of several prefixes with one address first, and IPv6 along a tree.
@@ -54,7 +65,7 @@ pub(super) fn list(
 }
 
 /// Whether the table changed while it was dumped.
-struct Interrupted(bool);
+pub(super) struct Interrupted(pub(super) bool);
 
 fn dump(channel: &mut Channel, family: u8, routes: &mut Vec<Route>) -> Result<Interrupted, Failure> {
     let sequence = channel.sequence(1);

@@ -259,6 +259,49 @@ fn an_error_brings_the_kernels_words_with_and_without_the_request() {
     }
 }
 
+#[test]
+fn the_end_of_a_dump_says_whether_it_failed_half_way() {
+    for (told, expected) in [(-105i32, 105), (0, 0)] {
+        let payload = told.to_ne_bytes();
+        let message = parse::Message { kind: wire::DONE, flags: 0, sequence: 7, port: 0, payload: &payload };
+        assert_eq!(parse::dump_errno(&message), expected);
+    }
+}
+
+/// Lists with dumps that go as told, each after it gave a route; returns how many dumps there were, and of what families.
+fn list_with(mut ends: Vec<Result<bool, Failure>>) -> (Vec<u8>, Result<Vec<Route>, Failure>) {
+    ends.reverse();
+    let mut families = Vec::new();
+    let listed = dump::gather(|family, routes| {
+        families.push(family);
+        let number = if family == wire::INET { 1 } else { 2 };
+        routes.push(gone(number).route().clone());
+        ends.pop().unwrap().map(dump::Interrupted)
+    });
+    (families, listed)
+}
+
+#[test]
+fn dumps_that_are_no_good_are_taken_again_and_leave_nothing() {
+    const FOUR: u8 = wire::INET;
+    const SIX: u8 = wire::INET6;
+    let both = || vec![gone(1).route().clone(), gone(2).route().clone()];
+    let (families, listed) = list_with(vec![Ok(true), Ok(true), Ok(false), Ok(true), Ok(false)]);
+    assert_eq!((families, listed.unwrap()), (vec![FOUR, FOUR, FOUR, SIX, SIX], both()));
+    let (families, listed) = list_with(vec![Ok(false), Ok(true), Ok(true), Ok(true), Ok(true)]);
+    assert_eq!((families, listed.unwrap()), (vec![FOUR, SIX, SIX, SIX, SIX], both()));
+    let (families, listed) = list_with(vec![Err(Failure::Closed), Ok(false), Ok(false)]);
+    assert_eq!((families, listed.unwrap()), (vec![FOUR, FOUR, SIX], both()));
+    for number in [errno::NO_TABLE, errno::NO_FAMILY] {
+        let (families, listed) = list_with(vec![Err(Failure::Errno(number)), Ok(false)]);
+        assert_eq!((families, listed.unwrap()), (vec![FOUR, SIX], vec![gone(2).route().clone()]));
+    }
+    let (_, listed) = list_with(vec![Ok(false), Err(Failure::Closed), Err(Failure::Closed)]);
+    assert!(matches!(listed, Err(Failure::Closed)));
+    let (_, listed) = list_with(vec![Ok(false), Err(Failure::Errno(105))]);
+    assert!(matches!(listed, Err(Failure::Errno(105))), "what a dump gave before it failed is not all");
+}
+
 fn gone(number: u8) -> RouteOp {
     // Of TEST-NET-1 and by no link that there is: nothing is changed, whoever runs this.
     RouteOp::Remove(Route {
