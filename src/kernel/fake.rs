@@ -503,8 +503,7 @@ impl Kernel for FakeKernel {
 
     async fn change_routes(&self, ops: &[RouteOp]) -> Vec<Result<()>> {
         let mut state = self.lock();
-        let results = ops
-            .iter()
+        ops.iter()
             .map(|op| {
                 let link = op.route().link.and_then(|index| state.links.get(&index));
                 let link = link.map_or("no interface", |link| &link.name).to_owned();
@@ -516,8 +515,7 @@ impl Kernel for FakeKernel {
                     meaning: errno::route_meaning(number, op, &link),
                 })
             })
-            .collect();
-        results
+            .collect()
     }
 
     fn events(&self) -> BoxStream<'static, KernelEvent> {
