@@ -86,7 +86,7 @@ pub fn plan(wanted: &[Route], installed: &[Route]) -> Plan {
 ///
 /// Routes with our protocol number are made equal to what is wanted; others are never touched. A prefix that another
 /// protocol routes, with whatever metric and by whatever link, is left to it. Of several wanted routes with one prefix
-/// the first in order counts.
+/// the first counts.
 pub fn merge(wanted: impl IntoIterator<Item = Route>, installed: &[Route]) -> Plan {
     let mut wanted = wanted.into_iter().peekable();
     let mut installed = installed;
@@ -98,10 +98,8 @@ pub fn merge(wanted: impl IntoIterator<Item = Route>, installed: &[Route]) -> Pl
             (None, Some(installed)) => installed.prefix,
             (None, None) => break,
         };
-        let mut ours = wanted.next_if(|route| route.prefix == prefix);
-        while let Some(other) = wanted.next_if(|route| route.prefix == prefix) {
-            ours = ours.map(|route| route.min(other));
-        }
+        let ours = wanted.next_if(|route| route.prefix == prefix);
+        while wanted.next_if(|route| route.prefix == prefix).is_some() {}
         let (there, rest) =
             installed.split_at(installed.iter().take_while(|route| route.prefix == prefix).count());
         installed = rest;

@@ -74,7 +74,7 @@ pub struct Syncer {
     pub machine: String,
     /// Whether this host has left the fleet: then all our routes to others are taken out, and it stays so.
     pub leave: watch::Receiver<bool>,
-    /// Where the sections `learned`, `refused` and `routes` are written.
+    /// Where the sections `learned`, `refused`, `routes` and `host_access` are told.
     pub board: Board,
 }
 
