@@ -1,17 +1,33 @@
 //! What the kernel tells of a process (`proc(5)`).
 
-use std::{fs, time::Duration};
+use std::{collections::BTreeMap, fs, time::Duration};
 
-/// How many ticks `/proc/PID/stat` counts a second (`USER_HZ`), which is the same on all machines that Linux runs on.
-const TICKS: u64 = 100;
+/// The processor time that each thread of a process has used so far.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Used(BTreeMap<u32, Duration>);
 
-/// Returns the processor time that a process has used, of all its threads that are and were.
-pub(crate) fn processor_time(process: u32) -> Duration {
-    let text = fs::read_to_string(format!("/proc/{process}/stat")).expect("the process lives");
-    // The name in the second field may hold blanks.
-    let (_, rest) = text.rsplit_once(')').expect("a line of /proc/PID/stat");
-    let ticks = rest.split_whitespace().skip(11).take(2).map(|word| word.parse::<u64>().expect("a number"));
-    Duration::from_millis(ticks.sum::<u64>() * 1000 / TICKS)
+impl Used {
+    /// Asks the scheduler, which counts in nanoseconds where `/proc/PID/stat` counts in steps of 10 ms.
+    pub(crate) fn so_far(process: u32) -> Self {
+        let threads = fs::read_dir(format!("/proc/{process}/task")).expect("the process lives");
+        let threads = threads.flatten().filter_map(|thread| {
+            let number = thread.file_name().to_str()?.parse().ok()?;
+            // A thread may end meanwhile.
+            let text = fs::read_to_string(thread.path().join("schedstat")).ok()?;
+            let nanoseconds = text.split_whitespace().next()?.parse().ok()?;
+            Some((number, Duration::from_nanos(nanoseconds)))
+        });
+        Self(threads.collect())
+    }
+
+    /// Returns what was used since an earlier moment. What a thread used that ended in between is not known.
+    pub(crate) fn since(&self, earlier: &Self) -> Duration {
+        let threads = self
+            .0
+            .iter()
+            .map(|(thread, now)| now.saturating_sub(earlier.0.get(thread).copied().unwrap_or_default()));
+        threads.sum()
+    }
 }
 
 /// Returns a figure of `/proc/PID/status` in MiB: `VmRSS`, `VmHWM`.

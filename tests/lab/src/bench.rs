@@ -11,6 +11,9 @@ use crate::machine::{Ended, Job, RunFolder};
 use crate::rootfs::Release;
 use crate::{cargo, packages, scenarios, setup, tell};
 
+/// The parts that are the program's; see `Which` there.
+const PARTS: [&str; 8] = ["routes", "git", "etcd", "contention", "nudges", "memory", "start", "stores"];
+
 /// Runs the parts that the words name: `docker`, or what the program of the benchmarks is told; all without a word.
 ///
 /// # Errors
@@ -23,16 +26,18 @@ pub(crate) fn run(words: &[String]) -> Outcome<ExitCode> {
     }
     // A run of earlier is only written down, or help is asked for.
     let measures = !words.iter().any(|word| ["--docs", "--help", "-h"].contains(&word.as_str()));
-    let ipvland = if measures {
+    let mut all = words.to_vec();
+    if measures {
         setup::run(&[], false)?;
         packages::install(&packages::missing_for_bench())?;
-        cargo::build_for_release()?
-    } else {
-        PathBuf::new()
-    };
-    let done = cargo::bench(words, &ipvland)?;
-    let names_no_part = words.iter().all(|word| word.starts_with('-'));
-    if measures && names_no_part && done == ExitCode::SUCCESS { docker(&[], &figures) } else { Ok(done) }
+        // Another build may be named, such as the static one.
+        if !words.iter().any(|word| word.starts_with("--ipvland")) {
+            all.push(format!("--ipvland={}", cargo::build_for_release()?.display()));
+        }
+    }
+    let done = cargo::bench(&all)?;
+    let is_whole = !words.iter().any(|word| PARTS.contains(&word.as_str()));
+    if measures && is_whole && done == ExitCode::SUCCESS { docker(&[], &figures) } else { Ok(done) }
 }
 
 /// Times `docker run` on both engines, or on those that are named.

@@ -1,7 +1,7 @@
 //! The workspace's own build and checks, by the cargo that started the lab.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 
 use crate::failure::{Failure, OrFail, Outcome};
@@ -110,14 +110,14 @@ pub(crate) fn built(arguments: &[&str], variables: &[(&str, &str)], target: &str
     program.ok_or_else(|| Failure::new(format!("cargo names no program {target}")))
 }
 
-/// Builds the benchmarks for release and runs them on a daemon, shown as they run.
+/// Builds the benchmarks for release and runs them, shown as they run.
 ///
 /// # Errors
 /// Where cargo cannot be started.
-pub(crate) fn bench(words: &[String], ipvland: &Path) -> Outcome<ExitCode> {
+pub(crate) fn bench(words: &[String]) -> Outcome<ExitCode> {
     let mut command = Command::new(program());
     command.args(["run", "--quiet", "--release", "--package", "bench", "--"]).args(words);
-    command.arg("--ipvland").arg(ipvland).current_dir(workspace());
+    command.current_dir(workspace());
     let status = command.stdin(Stdio::null()).status().or_fail("starting cargo")?;
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

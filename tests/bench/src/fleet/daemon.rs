@@ -19,7 +19,7 @@ use super::{
     place::Place,
     segment::{Host, LINK},
 };
-use crate::{process, route::raw::Raw};
+use crate::{process::Used, route::raw::Raw};
 
 /// How long a daemon may take, for anything.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -96,9 +96,9 @@ impl Daemon {
         self.running.id()
     }
 
-    /// The processor time that it has used so far.
-    pub(crate) fn processor_time(&self) -> Duration {
-        process::processor_time(self.process())
+    /// The processor time that its threads have used so far.
+    pub(crate) fn used(&self) -> Used {
+        Used::so_far(self.process())
     }
 
     /// Waits until so many routes of its are in the kernel, and returns when that was asked which found them.

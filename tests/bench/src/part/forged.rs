@@ -13,7 +13,7 @@ use tokio::task::block_in_place;
 use crate::{
     fleet::{Daemon, Segment, Shop, segment::SERVER},
     how::{Hint, How},
-    process,
+    process::Used,
     relay::Relay,
     report::{Part, eprint},
     row::{Row, Target, Unit},
@@ -61,16 +61,16 @@ pub(crate) async fn measure(how: &How, segment: &Segment) -> Part {
         std::thread::sleep(Duration::from_secs(2));
 
         let looks = relay.looks();
-        let used = b.processor_time();
+        let used = b.used();
         let sent = flood(segment, SocketAddr::new(segment.b.address, port), &genuine);
-        let used = b.processor_time().saturating_sub(used);
+        let used = b.used().since(&used);
         let looks = relay.looks() - looks;
 
         let bare = free_port();
         let receiver = receiver(segment, bare);
-        let read = process::processor_time(receiver.id());
+        let read = Used::so_far(receiver.id());
         flood(segment, SocketAddr::new(segment.b.address, bare), &genuine);
-        let read = process::processor_time(receiver.id()).saturating_sub(read);
+        let read = Used::so_far(receiver.id()).since(&read);
 
         let mut part = Part::default();
         let seconds = FLOOD.as_secs_f64();

@@ -89,7 +89,7 @@ pub(crate) async fn git(how: &How, segment: &Segment) -> Part {
         ] {
             curve.add(line, records, sample.median());
         }
-        sizes.push(Told { records, told, processor: mean(&processor, how.rounds) });
+        sizes.push(Told { records, told, processor: each(processor) });
     }
     against_the_least(&sizes, &mut part);
     let bgp = block_in_place(|| bgp(how, segment));
@@ -153,7 +153,7 @@ impl Pair {
     fn round(&mut self, how: &How, round: usize) -> (Duration, Duration) {
         let number = round + 1;
         let prefix: IpNet = format!("192.168.{}.0/24", 10 + round % 200).parse().expect("a prefix");
-        let used = self.b.processor_time();
+        let used = self.b.used();
         let begun = std::time::Instant::now();
         self.a.create_network(number, prefix);
         self.hint(how);
@@ -167,7 +167,7 @@ impl Pair {
         self.hint(how);
         self.ears.wait_for(Heard::Gone(prefix)).unwrap_or_else(|why| self.fail(&why));
         std::thread::sleep(PAUSE);
-        (took, self.b.processor_time().saturating_sub(used))
+        (took, self.b.used().since(&used))
     }
 
     fn hint(&self, how: &How) {
@@ -181,11 +181,9 @@ impl Pair {
     }
 }
 
-/// Returns what one of the two changes of each round takes. The kernel counts in steps of 10 ms, so the rounds' sum is
-/// what counts.
-fn mean(used: &[Duration], rounds: usize) -> Sample {
-    let sum: Duration = used.iter().sum();
-    Sample::of([sum.as_secs_f64() * 1e3 / (2 * rounds) as f64])
+/// Returns what one of the two changes of each round takes.
+fn each(used: Vec<Duration>) -> Sample {
+    Sample::new(used.into_iter().map(|both| both / 2))
 }
 
 /// Holds the larger fleets against the smallest.
