@@ -201,9 +201,7 @@ fn thousands_of_routes_are_all_answered() {
             })
             .collect();
         let adds: Vec<_> = routes.iter().cloned().map(RouteOp::Add).collect();
-        let begun = std::time::Instant::now();
         assert!(netlink.change_routes(&adds).await.iter().all(Result::is_ok));
-        assert!(begun.elapsed() < Duration::from_secs(20), "5000 routes took {:?}", begun.elapsed());
         assert_eq!(our_routes(&netlink).await.len(), 5000);
         let removes: Vec<_> = routes.into_iter().map(RouteOp::Remove).collect();
         assert!(netlink.change_routes(&removes).await.iter().all(Result::is_ok));
