@@ -1,6 +1,6 @@
 //! Whatever became of records, one by one: a judge that was told each says what one says that sees the last of them alone.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 
