@@ -19,7 +19,7 @@ use crate::{
     config::Config,
     datapath::Datapath,
     driver,
-    fleet::{Fleet, View},
+    fleet::{Cache, Fleet, View},
     host::{self, Identity, Surroundings},
     ipam::{self, Ipam},
     kernel::{Kernel, Mode, netlink::Netlink},
@@ -52,6 +52,9 @@ const LEAVE_PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) async fn run(config: Config, registry: Registry) -> Result<(), String> {
     let stop = Stop::listen()?;
     let instance = Instance::take(&config.daemon.state_dir)?;
+    // All that comes before the fleet is done meanwhile.
+    let snapshot = instance.dir().join("snapshot.json");
+    let snapshot = tokio::task::spawn_blocking(move || Cache::open(snapshot));
     let socket = driver::socket::bind(&config.daemon.socket).map_err(|error| error.to_string())?;
     let kernel: Arc<dyn Kernel> = Arc::new(Netlink::connect().map_err(|error| error.to_string())?);
     let identity = Identity::load(&config.host, instance.dir(), kernel.as_ref()).await?;
@@ -97,7 +100,10 @@ pub(crate) async fn run(config: Config, registry: Registry) -> Result<(), String
     });
 
     let place = config.store.place(&registry);
-    let fleet = Fleet::new(place.clone(), instance.dir().join("snapshot.json"), own.clone(), board.clone());
+    let snapshot = snapshot.await.map_err(|error| {
+        format!("the last snapshot can't be read ({error}); this is a bug, please report it with the log")
+    })?;
+    let fleet = Fleet::start(place.clone(), snapshot, own.clone(), board.clone());
     let (views, names_views) = (fleet.subscribe(), fleet.subscribe_names());
     let events = follow(Arc::clone(&store), nudge.clone());
     let (end_fleet, fleet_ends) = tokio::sync::oneshot::channel::<()>();

@@ -102,7 +102,16 @@ impl Fleet {
     /// Makes the fleet of a host, with what the snapshot on disk knows. `place` says which store will be followed, as
     /// [`StoreConfig::place`](crate::config::StoreConfig::place) does; `own` is the key of the host's own record.
     pub fn new(place: String, cache: PathBuf, own: watch::Receiver<Option<Key>>, board: Board) -> Self {
-        let cache = Cache::new(cache);
+        Self::start(place, Cache::open(cache), own, board)
+    }
+
+    /// As [`Fleet::new`], with a snapshot that was read already: other things can be done meanwhile.
+    pub fn start(
+        place: String,
+        (cache, saved): (Cache, Option<Saved>),
+        own: watch::Receiver<Option<Key>>,
+        board: Board,
+    ) -> Self {
         let mut fleet = Self {
             place,
             swapped: false,
@@ -116,7 +125,7 @@ impl Fleet {
             names_views: watch::Sender::new(NamesView::default()),
             board,
         };
-        if let Some(saved) = fleet.cache.load() {
+        if let Some(saved) = saved {
             fleet.start_from(saved);
         }
         fleet.tell();

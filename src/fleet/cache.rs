@@ -2,6 +2,9 @@
 //!
 //! One file holds the snapshot and, behind it, a journal of what changed since: a change of one record writes one record.
 //! When the journal has outgrown the snapshot, the file is written anew. Its parts are told in [`format`].
+//!
+//! The file has the name that it had when it was one JSON object: an earlier version that comes back finds a file that it
+//! can't read and goes on without, where it would believe an old one.
 
 mod format;
 mod former;
@@ -52,7 +55,13 @@ pub struct Saved {
 #[derive(Debug)]
 struct Written {
     saved: Saved,
-    /// How many bytes of the file are the snapshot, and how many the whole.
+    sizes: Sizes,
+}
+
+/// How long a file is, in bytes.
+#[derive(Debug, Clone, Copy)]
+struct Sizes {
+    /// Its first line and the snapshot.
     snapshot: u64,
     all: u64,
 }
@@ -69,15 +78,23 @@ impl Cache {
         self.look().map(|(saved, _)| saved)
     }
 
+    /// Names the file and reads it, for the one who goes on writing it. It blocks, and takes a while where there are many
+    /// records.
+    pub fn open(path: PathBuf) -> (Self, Option<Saved>) {
+        let mut cache = Self::new(path);
+        let saved = cache.load();
+        (cache, saved)
+    }
+
     /// As [`Cache::read`], for the one who writes the file: what comes next is written behind what is there.
-    pub(super) fn load(&mut self) -> Option<Saved> {
-        let (saved, whole) = self.look()?;
-        self.written = whole.map(|(snapshot, all)| Written { saved: saved.clone(), snapshot, all });
+    fn load(&mut self) -> Option<Saved> {
+        let (saved, sizes) = self.look()?;
+        self.written = sizes.map(|sizes| Written { saved: saved.clone(), sizes });
         Some(saved)
     }
 
     /// Returns what the file holds, and its lengths where it is whole and in today's format.
-    fn look(&self) -> Option<(Saved, Option<(u64, u64)>)> {
+    fn look(&self) -> Option<(Saved, Option<Sizes>)> {
         match look_at(&self.path) {
             Ok(None) => None,
             Ok(Some(found)) => {
@@ -114,7 +131,7 @@ impl Cache {
     }
 }
 
-fn look_at(path: &Path) -> io::Result<Option<(Saved, Option<(u64, u64)>)>> {
+fn look_at(path: &Path) -> io::Result<Option<(Saved, Option<Sizes>)>> {
     let file = match fs::File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         file => file?,
@@ -125,25 +142,24 @@ fn look_at(path: &Path) -> io::Result<Option<(Saved, Option<(u64, u64)>)>> {
     if !format::is_it(&mut file)? {
         return former::read(&mut file).map(|saved| Some((saved, None)));
     }
-    let found = format::read(&mut file)?;
-    let whole = (found.all == size).then_some((found.snapshot, found.all));
-    Ok(Some((found.saved, whole)))
+    let (saved, sizes) = format::read(&mut file)?;
+    Ok(Some((saved, (sizes.all == size).then_some(sizes))))
 }
 
 /// Appends to a file that is known what changed, or writes it anew.
 fn put(path: &Path, before: Option<Written>, saved: Saved) -> io::Result<Written> {
     if let Some(before) = before
-        && before.all - before.snapshot <= before.snapshot.max(SMALL)
+        && before.sizes.all - before.sizes.snapshot <= before.sizes.snapshot.max(SMALL)
         && let Some(all) = append(path, &before, &saved)?
     {
-        return Ok(Written { saved, snapshot: before.snapshot, all });
+        return Ok(Written { saved, sizes: Sizes { all, ..before.sizes } });
     }
     let mut all = 0;
     durable::write_by(path, |file| {
         all = format::write_whole(file, &saved)?;
         Ok(())
     })?;
-    Ok(Written { saved, snapshot: all, all })
+    Ok(Written { saved, sizes: Sizes { snapshot: all, all } })
 }
 
 /// Appends what changed, and returns the new size; nothing where the file is not the one that we wrote.
@@ -154,10 +170,10 @@ fn append(path: &Path, before: &Written, saved: &Saved) -> io::Result<Option<u64
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         file => file?,
     };
-    if file.metadata()?.len() != before.all {
+    if file.metadata()?.len() != before.sizes.all {
         return Ok(None);
     }
     file.write_all(&bytes)?;
     file.sync_data()?;
-    Ok(Some(before.all + bytes.len() as u64))
+    Ok(Some(before.sizes.all + bytes.len() as u64))
 }

@@ -97,7 +97,6 @@ impl Inner {
 
     /// Says what this host may give addresses of, and how much of it is given.
     fn statuses(&self) -> Vec<AddressStatus> {
-        let hosts = self.hosts();
         let networks = self.book.networks();
         let state = self.state();
         let held = self.leases.held();
@@ -112,6 +111,11 @@ impl Inner {
         let others: Vec<IpNet> =
             pools.filter(|pool| !rows.iter().any(|(net, _)| net.contains(pool))).collect();
         rows.extend(others.into_iter().map(|net| (net, "network")));
+        if rows.is_empty() {
+            // The other hosts are of no concern then, and to go through them all takes a while.
+            return Vec::new();
+        }
+        let hosts = self.hosts();
         rows.sort();
         let rows = rows.into_iter().map(|(net, kind)| {
             let span = Span::from(net);

@@ -7,7 +7,10 @@ use ipvland_store::{Key, Revision};
 
 use super::FIRST_LINE;
 use crate::{
-    fleet::{Stored, cache::Saved},
+    fleet::{
+        Stored,
+        cache::{Saved, Sizes},
+    },
     persistent::Map,
     record::NamesRecord,
 };
@@ -17,16 +20,6 @@ const MOST: usize = 1 << 20;
 
 /// The longest line, in bytes: a word, a key and a number are less.
 const LONGEST_LINE: u64 = 256;
-
-/// What was found in a file.
-#[derive(Debug)]
-pub(in crate::fleet::cache) struct Found {
-    pub(in crate::fleet::cache) saved: Saved,
-    /// The size of the first line and the snapshot.
-    pub(in crate::fleet::cache) snapshot: u64,
-    /// The size of all that is sound.
-    pub(in crate::fleet::cache) all: u64,
-}
 
 /// Says whether a file is of this format, and goes behind its first line then.
 pub(in crate::fleet::cache) fn is_it(file: &mut impl BufRead) -> io::Result<bool> {
@@ -38,11 +31,11 @@ pub(in crate::fleet::cache) fn is_it(file: &mut impl BufRead) -> io::Result<bool
     Ok(is_it)
 }
 
-/// Reads all that is sound behind the first line.
+/// Reads all that is sound behind the first line, and returns how long that is.
 ///
 /// # Errors
 /// What the file system says, and [`InvalidData`](io::ErrorKind::InvalidData) where not even the snapshot is sound.
-pub(in crate::fleet::cache) fn read(file: &mut impl BufRead) -> io::Result<Found> {
+pub(in crate::fleet::cache) fn read(file: &mut impl BufRead) -> io::Result<(Saved, Sizes)> {
     let mut reader = Reader { file, hash: crc32fast::Hasher::new(), read: FIRST_LINE.len() as u64 };
     let mut saved = Saved {
         place: String::new(),
@@ -62,7 +55,7 @@ pub(in crate::fleet::cache) fn read(file: &mut impl BufRead) -> io::Result<Found
         apply(&mut saved, part);
         all = reader.read;
     }
-    Ok(Found { saved, snapshot, all })
+    Ok((saved, Sizes { snapshot, all }))
 }
 
 #[derive(Debug)]
