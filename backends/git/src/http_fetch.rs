@@ -11,6 +11,7 @@ use crate::{
     advertisement::offers,
     errors::Failure,
     http::Client,
+    loose,
     pack::{self, Found},
     pkt::{self, Line},
     talk::Talk,
@@ -62,7 +63,7 @@ pub(crate) fn fetch(
             // Should this be broken off, a commit without its folders must not be there.
             found.sort_by_key(|object| object.kind == ObjectType::Commit);
             for object in &found {
-                odb.write(object.kind, &object.data)?;
+                loose::write(repo, object.kind, &object.data)?;
             }
         }
         None => {

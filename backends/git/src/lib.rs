@@ -9,6 +9,8 @@
 //! snapshot   connect, list; tip is new? fetch ─▶ bare clone in the state directory ─▶ records, strays
 //! watch      connect, list; tip is new? fetch; old tip is its ancestor? ─▶ changed records  (else: start over)
 //! commit     tree of the base + batch ─▶ commit in the clone ─▶ push, if the branch is at the base  (else: run again)
+//!
+//! over http a look is one request, a fetch one more, and a push after the first one: the server compares the base itself
 //! ```
 //!
 //! Blobs are read from the object database: there is never a checkout, so links and submodules of the repository do
@@ -28,8 +30,9 @@
 //!
 //! # Limits
 //!
-//! - Proxies are not used, whatever the environment says, and redirects are not followed.
-//! - libgit2 has one time-out and one set of certificate authorities for the whole process.
+//! - A redirect is followed within the host alone, and to TLS but not from it: the password goes nowhere else.
+//! - Proxies are those that speak HTTP; over ssh there are none.
+//! - Over ssh libgit2 has one time-out for the whole process.
 //! - libgit2 runs no hooks, so a push by path refuses a repository that a hook guards.
 //! - A repository of SHA-256 objects can't be read.
 //!
@@ -43,6 +46,9 @@
 //! | `own` | the repository of a host that has no `repo`, and the packing of its history |
 //! | `upkeep`, `wear` | keeping both from growing for ever |
 //! | `remote` | connect, list, fetch |
+//! | `http`, `transport`, `talk` | Git's smart HTTP over one kept connection, libgit2's way to it, and what a call costs |
+//! | `http_fetch`, `http_push` | what is new since the last fetch, and one commit, each as one request |
+//! | `advertisement`, `pkt`, `pack`, `loose` | the forms in which they go over the wire and on the disk |
 //! | `tree` | which entries of `endpoints/` are records |
 //! | `push`, `path_push` | the commit, and the compare-and-swap at a server or in a directory |
 //! | `store`, `memory`, `revision` | [`GitStore`], what it remembers from call to call, and what it calls a commit |
@@ -61,6 +67,7 @@ mod http_fetch;
 mod http_push;
 mod known_hosts;
 mod libgit2;
+mod loose;
 mod memory;
 mod own;
 mod pack;

@@ -10,7 +10,7 @@ use ipvland_store::{Batch, Error, MAX_RECORD_BYTES, Writer};
 use crate::{
     address::Route,
     errors::{Failure, clean, while_talking},
-    http_push,
+    http_push, loose,
     pack::{Step, splice},
     path_push,
     remote::{Refusal, Server},
@@ -125,7 +125,7 @@ pub(crate) fn write(
             top.remove(FOLDER)?;
         }
     } else {
-        top.insert(FOLDER, odb.write(ObjectType::Tree, &new)?, FileMode::Tree.into())?;
+        top.insert(FOLDER, loose::write(repo, ObjectType::Tree, &new)?, FileMode::Tree.into())?;
         written_folder = Some(Folder { old: folder.map(|id| (id, old.len())), new, steps });
     }
     let root = top.write()?;

@@ -149,7 +149,7 @@ impl HttpServer {
     }
 
     /// Returns what was asked so far, one line a request: the connection's number, method, status, the `Authorization`
-    /// that was sent, and the path.
+    /// that was sent, and the path with its query.
     pub fn log(&self) -> Vec<String> {
         // nginx writes the line of a request a moment after its answer, and before that of the next.
         const SETTLED: &str = "/settled";
@@ -204,7 +204,7 @@ fn configuration(
         "{user} daemon off; master_process off; pid {dir}/nginx.pid; error_log stderr crit;
 events {{}}
 http {{
-    log_format seen '$connection $request_method $status [$http_authorization] $uri';
+    log_format seen '$connection $request_method $status [$http_authorization] $request_uri';
     access_log {dir}/access.log seen; client_max_body_size 0;
     client_body_temp_path {dir}/body; fastcgi_temp_path {dir}/fastcgi; proxy_temp_path {dir}/proxy;
     uwsgi_temp_path {dir}/uwsgi; scgi_temp_path {dir}/scgi;
