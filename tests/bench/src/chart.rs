@@ -11,7 +11,7 @@ use crate::{
 const WIDTH: f64 = 760.0;
 const HEIGHT: f64 = 440.0;
 /// What is left around the plot: left, right, top, bottom.
-const MARGINS: [f64; 4] = [64.0, 24.0, 48.0, 52.0];
+const MARGINS: [f64; 4] = [64.0, 40.0, 48.0, 52.0];
 /// How high a line of the legend is.
 const LEGEND: f64 = 20.0;
 

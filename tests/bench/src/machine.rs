@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// What a run ran on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Machine {
-    /// The release of the kernel.
+    /// The version of the kernel.
     pub(crate) kernel: String,
     /// The model of the processors.
     pub(crate) processor: String,
@@ -37,7 +37,13 @@ impl Machine {
             memory.split_whitespace().next().and_then(|text| text.parse().ok()).unwrap_or_default();
         let load = read("/proc/loadavg");
         Self {
-            kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
+            // What a builder has put behind the version says nothing to others.
+            kernel: read("/proc/sys/kernel/osrelease")
+                .trim()
+                .split('-')
+                .next()
+                .unwrap_or_default()
+                .to_owned(),
             processor: field(&read("/proc/cpuinfo"), "model name").unwrap_or_else(|| "unknown".to_owned()),
             processors: std::thread::available_parallelism().map_or(0, Into::into),
             memory_mib: memory / 1024,

@@ -88,6 +88,10 @@ impl Namespace {
         let program = std::env::current_exe().expect("the program's own file");
         let mut command = tokio::process::Command::from(self.command(program));
         command.arg("inside").args(words).stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
+        // A part that is killed can't tidy up: all that it has on the disk goes with us.
+        let folder = folder();
+        std::fs::create_dir_all(&folder).expect("a directory");
+        command.env("TMPDIR", folder);
         let child = command.spawn().expect("nsenter of util-linux starts");
         let output = child.wait_with_output().await.expect("a part of the benchmark");
         let done = output.status.success();
@@ -120,6 +124,12 @@ pub(crate) fn check() -> Result<(), String> {
 pub(crate) fn remove_all() {
     let made = std::mem::take(&mut *MADE.lock().unwrap_or_else(PoisonError::into_inner));
     made.iter().rev().for_each(|name| remove(name));
+    _ = std::fs::remove_dir_all(folder());
+}
+
+/// What the parts have on the disk.
+fn folder() -> PathBuf {
+    std::env::temp_dir().join(format!("{PREFIX}{}", std::process::id()))
 }
 
 /// Removes what a run left that was killed.
