@@ -92,9 +92,7 @@ pub(crate) fn write(
         Some(entry) => Some(entry.id()),
         None => None,
     };
-    let odb = repo.odb()?;
-    let before = folder.map(|id| odb.read(id)).transpose()?;
-    let old = before.as_ref().map(|tree| tree.data()).unwrap_or_default();
+    let old = endpoints.raw();
     let mut blobs = Vec::new();
     let mut changes = BTreeMap::new();
     for (key, change) in &batch.changes {

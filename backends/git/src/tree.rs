@@ -95,6 +95,11 @@ impl Endpoints {
         Ok(Delta { revision, changes, strays: self.strays.clone() })
     }
 
+    /// Returns the folder itself, as it is in the commit; nothing where there is none.
+    pub(crate) fn raw(&self) -> &[u8] {
+        &self.raw
+    }
+
     /// Returns the id of a record's bytes.
     pub(crate) fn get(&self, key: &Key) -> Option<Oid> {
         self.records.get(key).copied()
