@@ -35,7 +35,8 @@ impl Ours {
 
     /// Returns the routes that it wants.
     pub(crate) fn wanted(&self) -> Vec<Route> {
-        plan::wanted(&self.accepted, self.link)
+        let route = |accepted: &Accepted| plan::route(accepted.prefix, accepted.next_hop, self.link);
+        self.accepted.iter().map(route).collect()
     }
 
     /// Makes the kernel's routes so, as a full pass of the daemon does, and returns how many were written.
