@@ -26,8 +26,8 @@ pub(crate) enum Route {
     Path(PathBuf),
     /// HTTP or HTTPS; the host's name.
     Http(String),
-    /// SSH; the host's name and port.
-    Ssh(String, u16),
+    /// SSH; the host's name, and the port where one is said.
+    Ssh(String, Option<u16>),
 }
 
 /// The user and password that stood in the URL.
@@ -106,7 +106,7 @@ impl Address {
         }
         let (url, route) = match url.scheme() {
             "http" | "https" => (shown.clone(), Route::Http(host)),
-            "ssh" => (with_user, Route::Ssh(host, url.port().unwrap_or(22))),
+            "ssh" => (with_user, Route::Ssh(host, url.port())),
             "file" => {
                 let path = url.to_file_path().map_err(|()| {
                     Error::refused("store.git.repo is a file URL with a host in it: write file:///PATH")
@@ -135,7 +135,7 @@ impl Address {
         let address = Self {
             url: repo.to_owned(),
             shown: format!("{host}:{path}"),
-            route: Route::Ssh(host.to_owned(), 22),
+            route: Route::Ssh(host.to_owned(), None),
         };
         Ok((address, UserInfo { username, password: None }))
     }
@@ -166,7 +166,7 @@ mod tests {
         let (address, user) = Address::parse("ssh://git:s3cret@git.example:2222/net/overlay.git").unwrap();
         assert_eq!(address.url, "ssh://git@git.example:2222/net/overlay.git");
         assert_eq!(address.shown, "ssh://git.example:2222/net/overlay.git");
-        assert_eq!(address.route, Route::Ssh("git.example".into(), 2222));
+        assert_eq!(address.route, Route::Ssh("git.example".into(), Some(2222)));
         assert_eq!(user.password.unwrap().reveal(), "s3cret");
     }
 
@@ -175,7 +175,7 @@ mod tests {
         let (address, user) = Address::parse("git@git.example:net/overlay.git").unwrap();
         assert_eq!(address.url, "git@git.example:net/overlay.git");
         assert_eq!(address.shown, "git.example:net/overlay.git");
-        assert_eq!(address.route, Route::Ssh("git.example".into(), 22));
+        assert_eq!(address.route, Route::Ssh("git.example".into(), None));
         assert_eq!(user.username.as_deref(), Some("git"));
         for repo in ["/srv/git/overlay.git", "file:///srv/git/overlay.git"] {
             let (address, _) = Address::parse(repo).unwrap();

@@ -36,33 +36,18 @@ pub(crate) fn from_server(address: &Address, error: git2::Error) -> Error {
         return why;
     }
     let Address { shown, .. } = address;
-    let host = address.host();
     let said = clean(error.message());
-    // libgit2 says so where it could not ask how to log in, which a connection that broke leads to (list_auth_methods in
-    // its ssh_libssh2.c). A key that is refused ends elsewhere.
-    let never_asked = said.starts_with("remote rejected authentication");
-    if error.code() == ErrorCode::Auth && !never_asked {
-        return Error::refused(format!("the git server {host} refused the login for {shown}: {said}"));
-    }
     if error.code() == ErrorCode::Owner {
         return Error::refused(format!(
             "the repository {shown} belongs to another user: chown it, or reach it by ssh or https"
-        ));
-    }
-    if said.contains("private key") {
-        return Error::refused(format!(
-            "the ssh key for {shown} can't be used ({said}): if it has a passphrase, correct \
-             store.git.ssh_key_passphrase_file; else give another store.git.ssh_key"
         ));
     }
     let local = matches!(address.route, Route::Path(_));
     if (local && matches!(error.code(), ErrorCode::NotFound)) || is_missing(&said) {
         return missing(address);
     }
-    if said.contains("remote error")
-        && ["denied", "not exported", "not allowed"].iter().any(|w| said.contains(w))
-    {
-        return Error::refused(format!("the git server {host} denies {shown}: {said}"));
+    if let Some(error) = denied(address, &said) {
+        return error;
     }
     Error::away(format!("the git repository {shown} can't be reached: {said}"))
 }
@@ -111,7 +96,17 @@ pub(crate) fn missing(address: &Address) -> Error {
     ))
 }
 
-fn is_missing(said: &str) -> bool {
+/// Says that the server lets nobody at the repository, where it does.
+pub(crate) fn denied(address: &Address, said: &str) -> Option<Error> {
+    let is_so = said.contains("remote error")
+        && ["denied", "not exported", "not allowed"].iter().any(|words| said.contains(words));
+    is_so.then(|| {
+        Error::refused(format!("the git server {} denies {}: {said}", address.host(), address.shown))
+    })
+}
+
+/// Tells whether the server said that there is no repository.
+pub(crate) fn is_missing(said: &str) -> bool {
     [
         "does not appear to be a git repository",
         "Repository not found",
@@ -150,9 +145,6 @@ mod tests {
     fn the_kind_of_trouble_decides_the_remedy() {
         let error = answer(ErrorCode::GenericError, ErrorClass::Net, "failed to resolve address");
         assert_eq!(error.remedy(), Remedy::RetryLater);
-        let text = "remote rejected authentication: Unable to send userauth-none request";
-        let error = answer(ErrorCode::Auth, ErrorClass::Ssh, text);
-        assert_eq!(error.remedy(), Remedy::RetryLater, "{error}");
     }
 
     #[test]

@@ -31,8 +31,8 @@
 //! # Limits
 //!
 //! - A redirect is followed within the host alone, and to TLS but not from it: the password goes nowhere else.
-//! - Proxies are those that speak HTTP; over ssh there are none.
-//! - Over ssh libgit2 has one time-out for the whole process.
+//! - Proxies are those that speak HTTP; over ssh they are a matter of `ssh_config(5)`.
+//! - Over ssh each call is a connection of its own.
 //! - libgit2 runs no hooks, so a push by path refuses a repository that a hook guards.
 //! - A repository of SHA-256 objects can't be read.
 //!
@@ -41,12 +41,13 @@
 //! | module | holds |
 //! | --- | --- |
 //! | [`settings`] | the table `store.git` |
-//! | `address`, `credentials`, `known_hosts` | where the repository is, who logs in, which ssh servers are trusted |
+//! | `address`, `credentials` | where the repository is, and who logs in |
 //! | `clone` | the bare clone, a cache that may be removed at any time |
 //! | `own` | the repository of a host that has no `repo`, and the packing of its history |
 //! | `upkeep`, `wear` | keeping both from growing for ever |
 //! | `remote` | connect, list, fetch |
 //! | `http`, `transport`, `talk` | Git's smart HTTP over one kept connection, libgit2's way to it, and what a call costs |
+//! | `ssh` | the program `ssh`, and what it says |
 //! | `http_fetch`, `http_push` | what is new since the last fetch, and one commit, each as one request |
 //! | `advertisement`, `pkt`, `pack`, `loose` | the forms in which they go over the wire and on the disk |
 //! | `tree` | which entries of `endpoints/` are records |
@@ -65,7 +66,6 @@ mod errors;
 mod http;
 mod http_fetch;
 mod http_push;
-mod known_hosts;
 mod libgit2;
 mod loose;
 mod memory;
@@ -77,6 +77,7 @@ mod push;
 mod remote;
 mod revision;
 pub mod settings;
+mod ssh;
 mod store;
 mod talk;
 mod transport;

@@ -5,7 +5,7 @@
 
 #![allow(unsafe_code)]
 
-use std::{sync::OnceLock, time::Duration};
+use std::sync::OnceLock;
 
 use git2::{ConfigLevel, opts};
 use ipvland_store::{Error, Result};
@@ -14,16 +14,14 @@ use crate::transport;
 
 static SET_UP: OnceLock<std::result::Result<(), String>> = OnceLock::new();
 
-/// Sets the switches: no configuration but the clone's own, our transport, and time-outs for sockets.
-///
-/// Only the first call of a process does something, so the time-out of the first store holds for all.
+/// Sets the switches: no configuration but the clone's own, and our transport. Only the first call of a process does
+/// something.
 ///
 /// # Errors
 /// [`GiveUp`](ipvland_store::Remedy::GiveUp) when libgit2 says no.
-pub(crate) fn set_up(timeout: Duration) -> Result<()> {
+pub(crate) fn set_up() -> Result<()> {
     SET_UP
         .get_or_init(|| {
-            let milliseconds = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
             // The checksum of zlib shows what a disk has spoiled. To hash a folder of thousands anew each time that it's read
             // would take longer than all the rest of a call.
             opts::strict_hash_verification(false);
@@ -36,12 +34,6 @@ pub(crate) fn set_up(timeout: Duration) -> Result<()> {
             }
             // SAFETY: as above, for libgit2's list of transports.
             unsafe { git2::transport::register(transport::SCHEME, transport::make) }
-                .map_err(|error| error.message().to_owned())?;
-            // SAFETY: as above.
-            unsafe { opts::set_server_connect_timeout_in_milliseconds(milliseconds) }
-                .map_err(|error| error.message().to_owned())?;
-            // SAFETY: as above.
-            unsafe { opts::set_server_timeout_in_milliseconds(milliseconds) }
                 .map_err(|error| error.message().to_owned())
         })
         .clone()

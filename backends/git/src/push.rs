@@ -3,7 +3,8 @@
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
 use git2::{
-    ErrorClass, ErrorCode, FileMode, ObjectType, Oid, PushOptions, RemoteRedirect, Repository, Signature,
+    ErrorClass, ErrorCode, FileMode, ObjectType, Oid, PushOptions, RemoteCallbacks, RemoteRedirect,
+    Repository, Signature,
 };
 use ipvland_store::{Batch, Error, MAX_RECORD_BYTES, Writer};
 
@@ -13,7 +14,7 @@ use crate::{
     http_push, loose,
     pack::{Step, splice},
     path_push,
-    remote::{Refusal, Server},
+    remote::Server,
     talk::Talk as Call,
     transport::Line,
     tree::{Endpoints, FOLDER},
@@ -154,9 +155,8 @@ pub(crate) fn push(
     // libgit2 pushes a reference and no bare commit.
     const OUTGOING: &str = "refs/ipvland/outgoing";
     repo.reference(OUTGOING, new, true, "")?;
-    let refusal = Refusal::default();
     let talk = Rc::new(RefCell::new(Talk::default()));
-    let mut callbacks = server.callbacks(&refusal);
+    let mut callbacks = RemoteCallbacks::new();
     let seen = Rc::clone(&talk);
     callbacks.push_negotiation(move |updates| {
         // The fast-forward check of libgit2 would let a branch through that was taken back to an ancestor of `base`, and
@@ -193,15 +193,12 @@ pub(crate) fn push(
     match outcome {
         _ if talk.raced => Ok(Pushed::Raced),
         Err(why) if why.code() == ErrorCode::NotFastForward => Ok(Pushed::Raced),
-        Err(why) => Err(match refusal.borrow_mut().take() {
-            Some(sentence) => Failure::Store(Error::refused(sentence)),
-            None => match while_talking(&server.address, why) {
-                Failure::Store(error) if !talk.words.is_empty() => Failure::Store(Error::new(
-                    error.remedy(),
-                    format!("{error} (the server said: {})", talk.words()),
-                )),
-                other => other,
-            },
+        Err(why) => Err(match while_talking(&server.address, why) {
+            Failure::Store(error) if !talk.words.is_empty() => Failure::Store(Error::new(
+                error.remedy(),
+                format!("{error} (the server said: {})", talk.words()),
+            )),
+            other => other,
         }),
         Ok(()) => match talk.status {
             Some(ref status) => Ok(Pushed::Refused { status: status.clone(), words: talk.words() }),

@@ -1,24 +1,18 @@
 //! Talking to the server: connect, list, fetch; and what the server says meanwhile.
 
 use std::{
-    cell::RefCell,
     panic::{AssertUnwindSafe, catch_unwind},
-    rc::Rc,
     sync::Arc,
 };
 
-use git2::{
-    AutotagOption, CertificateCheckStatus, Direction, ErrorClass, ErrorCode, FetchOptions, Oid,
-    RemoteCallbacks, RemoteConnection, RemoteRedirect, Repository,
-};
+use git2::{AutotagOption, Direction, FetchOptions, Oid, RemoteConnection, RemoteRedirect, Repository};
 use ipvland_store::Error;
 
 use crate::{
     address::{Address, Route},
-    credentials::{Login, stop},
+    credentials::Login,
     errors::{Failure, from_server, while_talking},
     http_fetch,
-    known_hosts::{KnownHosts, Shown},
     talk::Talk,
     transport::{self, Line},
 };
@@ -29,7 +23,6 @@ pub(crate) struct Server {
     pub(crate) address: Address,
     pub(crate) login: Login,
     pub(crate) line: Arc<Line>,
-    pub(crate) known_hosts: KnownHosts,
     /// The branch that the operator set.
     pub(crate) branch: Option<String>,
 }
@@ -45,15 +38,12 @@ pub(crate) struct Look {
     pub(crate) has_others: bool,
 }
 
-/// Why we ended a talk ourselves: libgit2 keeps the error's code at best, and not the sentence.
-pub(crate) type Refusal = Rc<RefCell<Option<String>>>;
-
 impl Server {
     /// Returns the URL that libgit2 is given.
     pub(crate) fn url(&self) -> &str {
         match &*self.line {
             Line::LibGit2 => &self.address.url,
-            Line::Http(_) => transport::URL,
+            Line::Http(_) | Line::Ssh(_) => transport::URL,
         }
     }
 
@@ -63,12 +53,10 @@ impl Server {
         repo: &Repository,
         talk: impl FnOnce(&mut RemoteConnection<'_, '_, '_>) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        let refusal = Refusal::default();
         let mut remote = repo.remote_anonymous(self.url()).map_err(|why| from_server(&self.address, why))?;
-        let callbacks = self.callbacks(&refusal);
         let mut connection = remote
-            .connect_auth(Direction::Fetch, Some(callbacks), None)
-            .map_err(|why| self.explain(&refusal, why))?;
+            .connect_auth(Direction::Fetch, None, None)
+            .map_err(|why| from_server(&self.address, why))?;
         talk(&mut connection)
     }
 
@@ -165,62 +153,15 @@ impl Server {
         look: &Look,
         depth: i32,
     ) -> Result<(), Failure> {
-        let refusal = Refusal::default();
         let mut options = FetchOptions::new();
         options
-            .remote_callbacks(self.callbacks(&refusal))
             .follow_redirects(RemoteRedirect::None)
             .download_tags(AutotagOption::None)
             .update_fetchhead(false)
             .depth(depth);
         let refspec = format!("+refs/heads/{0}:{1}", look.branch, tracking(&look.branch));
         let ended = connection.remote().fetch(&[refspec], Some(&mut options), None);
-        ended.map_err(|why| match refusal.borrow_mut().take() {
-            Some(sentence) => Failure::Store(Error::refused(sentence)),
-            None => while_talking(&self.address, why),
-        })
-    }
-
-    /// Makes the callbacks that log in and that check the server's ssh key.
-    pub(crate) fn callbacks(&self, refusal: &Refusal) -> RemoteCallbacks<'_> {
-        let mut callbacks = RemoteCallbacks::new();
-        let mut attempt = self.login.attempt(&self.address);
-        let why = Rc::clone(refusal);
-        callbacks.credentials(move |_url, user, allowed| {
-            attempt.answer(user, allowed).map_err(|sentence| {
-                let error = stop(&sentence);
-                *why.borrow_mut() = Some(sentence);
-                error
-            })
-        });
-        let why = Rc::clone(refusal);
-        callbacks.certificate_check(move |certificate, _host| {
-            let Some(key) = certificate.as_hostkey() else {
-                return Ok(CertificateCheckStatus::CertificatePassthrough);
-            };
-            let Route::Ssh(host, port) = &self.address.route else {
-                return Ok(CertificateCheckStatus::CertificatePassthrough);
-            };
-            let verdict = match (key.hostkey(), key.hash_sha256(), key.hostkey_type()) {
-                (Some(raw), Some(sha256), Some(kind)) => {
-                    self.known_hosts.check(Shown { host, port: *port, key: raw, kind: kind.name(), sha256 })
-                }
-                _ => Err(format!("the git server {host} showed no ssh host key: it can't be trusted")),
-            };
-            verdict.map(|()| CertificateCheckStatus::CertificateOk).map_err(|sentence| {
-                *why.borrow_mut() = Some(sentence.clone());
-                git2::Error::new(ErrorCode::Certificate, ErrorClass::Callback, sentence)
-            })
-        });
-        callbacks
-    }
-
-    /// Takes our own sentence where we ended the talk, else makes one of the server's error.
-    pub(crate) fn explain(&self, refusal: &Refusal, why: git2::Error) -> Error {
-        match refusal.borrow_mut().take() {
-            Some(sentence) => Error::refused(sentence),
-            None => from_server(&self.address, why),
-        }
+        ended.map_err(|why| while_talking(&self.address, why))
     }
 }
 

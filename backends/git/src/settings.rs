@@ -22,7 +22,7 @@ pub const SETTINGS: &[Setting] = &[
     Setting::plain("username", "who logs in, where the URL doesn't say it").incidental(),
     Setting::secret("password", "the password or token; password_file keeps it out of this file"),
     Setting::plain("password_file", "a file whose first line is the password or token").incidental(),
-    Setting::plain("ssh_key", "the private key file; default: id_ed25519, id_ecdsa, id_rsa in ~/.ssh").incidental(),
+    Setting::plain("ssh_key", "the private key file; default: those that ssh takes by itself").incidental(),
     Setting::plain("ssh_key_passphrase_file", "a file whose first line is the passphrase of ssh_key").incidental(),
     Setting::plain(
         "known_hosts",

@@ -1,6 +1,11 @@
 //! The store itself: the three methods of the contract over a clone and its server.
 
-use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
@@ -16,7 +21,6 @@ use crate::{
     credentials::Login,
     errors::Failure,
     http::{Client, Proxies, Tls},
-    known_hosts::KnownHosts,
     libgit2,
     memory::Memory,
     own, push,
@@ -24,6 +28,7 @@ use crate::{
     remote::{Look, Server, remember},
     revision::{parse, revision, short},
     settings::Settings,
+    ssh::Ssh,
     talk::Call,
     transport::Line,
     upkeep,
@@ -59,7 +64,7 @@ impl GitStore {
         let timeout = settings.timeout()?;
         let interval = settings.interval()?;
         let branch = settings.branch()?;
-        libgit2::set_up(timeout)?;
+        libgit2::set_up()?;
         clone::own_directory(&context.state_dir)?;
         let (address, user, own) = match &settings.repo {
             Some(repo) => {
@@ -73,11 +78,10 @@ impl GitStore {
             }
         };
         let login = Login::new(settings, user)?;
-        let line = Arc::new(line(&address, settings)?);
-        let known_hosts = KnownHosts::new(settings.known_hosts.as_deref());
+        let line = Arc::new(line(&address, settings, &context.state_dir)?);
         let clone = context.state_dir.join(clone::directory_name(&address.url));
         let inner = Inner {
-            server: Server { address, login, line, known_hosts, branch },
+            server: Server { address, login, line, branch },
             clone,
             own,
             writer: context.writer,
@@ -91,9 +95,10 @@ impl GitStore {
 }
 
 /// Makes what leads to the repository.
-fn line(address: &Address, settings: &Settings) -> Result<Line> {
+fn line(address: &Address, settings: &Settings, state_dir: &Path) -> Result<Line> {
     match address.route {
-        Route::Path(_) | Route::Ssh(..) => Ok(Line::LibGit2),
+        Route::Path(_) => Ok(Line::LibGit2),
+        Route::Ssh(..) => Ok(Line::Ssh(Arc::new(Ssh::new(address, settings, state_dir)))),
         Route::Http(_) => {
             let proxies = Proxies::new(settings.proxy.as_deref())?;
             Ok(Line::Http(Arc::new(Client::new(address, Tls::new(settings)?, proxies)?)))

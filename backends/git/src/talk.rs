@@ -102,6 +102,11 @@ impl Meter {
         self.sent.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
+    /// Counts further bytes that go out.
+    pub(crate) fn sent(&self, bytes: u64) {
+        self.sent.fetch_add(bytes, Ordering::Relaxed);
+    }
+
     /// Counts bytes of an answer.
     pub(crate) fn received(&self, bytes: u64) {
         self.received.fetch_add(bytes, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! libgit2's way to the server: the exchanges of its smart protocol, carried by [`http`](crate::http).
+//! libgit2's way to the server: the exchanges of its smart protocol, carried by [`http`](crate::http) or by [`ssh`](crate::ssh).
 
 use std::{
     io::{self, Cursor, Read, Write},
@@ -14,6 +14,7 @@ use ipvland_store::Error;
 use crate::{
     advertisement::Advertisement,
     http::{Body, Client},
+    ssh::Ssh,
     talk::Talk,
 };
 
@@ -26,9 +27,10 @@ pub(crate) const URL: &str = "ipvland://server/";
 /// How a store reaches its repository.
 #[derive(Debug)]
 pub(crate) enum Line {
-    /// It's on this host's disk, or libgit2 has a way by itself.
+    /// It's on this host's disk.
     LibGit2,
     Http(Arc<Client>),
+    Ssh(Arc<Ssh>),
 }
 
 /// Makes the transport of the call that runs on this thread.
@@ -39,6 +41,10 @@ pub(crate) fn make(remote: &Remote<'_>) -> Result<Transport, GitError> {
         Line::Http(client) => {
             let client = Arc::clone(client);
             Transport::smart(remote, true, Smart { talk, client })
+        }
+        Line::Ssh(ssh) => {
+            let ssh = Arc::clone(ssh);
+            Transport::smart(remote, false, Command { talk, ssh })
         }
     }
 }
@@ -89,6 +95,33 @@ impl Smart {
             self.talk.note_capabilities(found.capabilities);
         }
         Ok(list)
+    }
+}
+
+/// Git's own commands on the server, whose one stream carries a whole talk.
+struct Command {
+    talk: Arc<Talk>,
+    ssh: Arc<Ssh>,
+}
+
+impl SmartSubtransport for Command {
+    fn action(&self, _url: &str, action: Service) -> Result<Box<dyn SmartSubtransportStream>, GitError> {
+        let service = match action {
+            Service::UploadPackLs | Service::UploadPack => "git-upload-pack",
+            Service::ReceivePackLs | Service::ReceivePack => "git-receive-pack",
+        };
+        match self.ssh.start(Arc::clone(&self.talk), service) {
+            Ok(stream) => Ok(Box::new(stream)),
+            Err(why) => {
+                let error = stopped(&crate::errors::clean(&why.to_string()));
+                self.talk.fail(why);
+                Err(error)
+            }
+        }
+    }
+
+    fn close(&self) -> Result<(), GitError> {
+        Ok(())
     }
 }
 

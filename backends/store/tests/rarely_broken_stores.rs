@@ -191,7 +191,10 @@ fn found(flaw: Flaw, seeds: u64) -> Option<String> {
 #[test]
 fn each_rare_flaw_is_found_within_a_few_seeds_and_told() {
     let words: BTreeMap<&str, (Flaw, &[&str])> = [
-        ("a conflict applied", (Flaw::AppliesAConflict, &["others saw", "nothing was written"][..])),
+        (
+            "a conflict applied",
+            (Flaw::AppliesAConflict, &["others saw", "nothing was written", "no operations make"][..]),
+        ),
         ("an update lost", (Flaw::LosesAnUpdate, &["others saw", "is lost"])),
         ("a commit forgotten", (Flaw::ForgetsACommit, &["at revision", "acknowledged"])),
         ("a commit denied", (Flaw::DeniesACommit, &["nothing was written"])),
@@ -205,7 +208,8 @@ fn each_rare_flaw_is_found_within_a_few_seeds_and_told() {
     .into();
     assert_eq!(found(Flaw::None, 20), None);
     for (name, (flaw, signs)) in words {
-        let why = found(flaw, 20).unwrap_or_else(|| panic!("{name} is not found"));
+        // Which step a flaw falls into is chance too: a clock decides who of several is first.
+        let why = found(flaw, 100).unwrap_or_else(|| panic!("{name} is not found"));
         assert!(signs.iter().any(|sign| why.contains(sign)), "{name} is told as: {why}");
         assert!(
             why.contains("CONFORMANCE_SEED=") && why.contains("each_rare_flaw"),

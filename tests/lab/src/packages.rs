@@ -31,14 +31,13 @@ const fn package(name: &'static str, shown_by: &'static str) -> Package {
     Package { name, shown_by }
 }
 
-/// What compiles `ipvland`: libgit2 is built from source, against the system's OpenSSL and zlib, and etcd's messages are
-/// generated from their description.
+/// What compiles `ipvland`: libgit2 is built from source, and etcd's messages are generated from their
+/// description.
 const BUILD: &[Package] = &[
     package("gcc", "cc"),
     package("libc6-dev", "stdio.h"),
     package("make", "make"),
     package("pkg-config", "pkg-config"),
-    package("libssl-dev", "openssl/ssl.h"),
     package("protobuf-compiler", "protoc"),
     package("libprotobuf-dev", "google/protobuf/descriptor.proto"),
 ];
@@ -49,7 +48,7 @@ const TESTS: &[Package] = &[
     package("nginx-light", "nginx"),
     package("fcgiwrap", "fcgiwrap"),
     package("openssh-server", "sshd"),
-    package("openssh-client", "ssh-keygen"),
+    package("openssh-client", "ssh"),
     package("openssl", "openssl"),
     package("e2fsprogs", "mkfs.ext4"),
     package("etcd-server", "etcd"),

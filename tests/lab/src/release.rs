@@ -43,19 +43,8 @@ fn build(words: &[String]) -> Outcome<PathBuf> {
     let target = format!("{}-unknown-linux-musl", std::env::consts::ARCH);
     add_target(&target)?;
     let compiler = format!("CC_{}", target.replace('-', "_"));
-    let mut arguments = vec![
-        "build",
-        "--profile",
-        PROFILE,
-        "--package",
-        "ipvland",
-        "--bin",
-        "ipvland",
-        "--target",
-        &target,
-        "--features",
-        "static",
-    ];
+    let mut arguments =
+        vec!["build", "--profile", PROFILE, "--package", "ipvland", "--bin", "ipvland", "--target", &target];
     arguments.extend(words.iter().map(String::as_str));
     let program = cargo::built(&arguments, &[(&compiler, COMPILER)], "ipvland")?;
     elf::is_static(&program)?;

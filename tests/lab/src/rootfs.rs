@@ -67,8 +67,8 @@ impl Release {
     /// Packages that only this release has, or has under this name.
     const fn own_packages(self) -> &'static [&'static str] {
         match self {
-            Self::Bookworm => &["libssl3"],
-            Self::Trixie => &["docker-cli", "libssl3t64", "nfs-kernel-server"],
+            Self::Bookworm => &[],
+            Self::Trixie => &["docker-cli", "nfs-kernel-server"],
         }
     }
 

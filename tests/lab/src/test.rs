@@ -46,7 +46,7 @@ const CHECKS: &[Check] = &[
     Check {
         name: "workspace",
         about: "every crate's own tests",
-        work: Work::Cargo(&[&["test", "--workspace"]]),
+        work: Work::Cargo(&[&["test", "--workspace", "--no-fail-fast"]]),
     },
     Check {
         name: "outside",

@@ -86,7 +86,7 @@ impl Fixture for Shared {
                 (Ability::Secrets, "nobody logs in to a directory"),
             ],
             Over::Http | Over::FarHttp => &[],
-            Over::Ssh => &[(Ability::Secrets, "a key is read by libssh2 and never by the store")],
+            Over::Ssh => &[(Ability::Secrets, "a key is read by ssh and never by the store")],
         }
     }
 }
