@@ -195,7 +195,7 @@ fn each_rare_flaw_is_found_within_a_few_seeds_and_told() {
             "a conflict applied",
             (Flaw::AppliesAConflict, &["others saw", "nothing was written", "no operations make"][..]),
         ),
-        ("an update lost", (Flaw::LosesAnUpdate, &["others saw", "is lost"])),
+        ("an update lost", (Flaw::LosesAnUpdate, &["others saw", "is lost", "no operations make"])),
         ("a commit forgotten", (Flaw::ForgetsACommit, &["at revision", "acknowledged"])),
         ("a commit denied", (Flaw::DeniesACommit, &["nothing was written"])),
         ("a torn batch", (Flaw::TearsABatch, &["no operations make"])),
