@@ -38,20 +38,9 @@ pub(crate) fn fetch(
         return Ok(false);
     }
     let request = request(repo, have, tip, &capabilities);
-    let mut body = client.call(talk, SERVICE, request)?;
-    let mut answer = Vec::new();
-    let mut buffer = [0; 16 << 10];
-    loop {
-        match body.read(client, talk, &mut buffer)? {
-            0 => break,
-            count => answer.extend_from_slice(&buffer[..count]),
-        }
-        if answer.len() > MOST_ANSWER {
-            // The rest is left, and the connection with it.
-            return Ok(false);
-        }
-    }
-    body.give_back(client);
+    let Some(answer) = client.call(talk, SERVICE, request)?.whole(client, talk, MOST_ANSWER)? else {
+        return Ok(false);
+    };
     let odb = repo.odb()?;
     let known = |id: Oid| {
         let object = odb.read(id).ok()?;

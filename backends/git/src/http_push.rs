@@ -125,19 +125,8 @@ fn request(
 }
 
 fn send(client: &Client, talk: &Talk, request: Vec<u8>, name: &str) -> Result<Pushed, Failure> {
-    let mut body = client.call(talk, SERVICE, request)?;
-    let mut answer = Vec::new();
-    let mut buffer = [0; 8 << 10];
-    loop {
-        match body.read(client, talk, &mut buffer)? {
-            0 => break,
-            count => answer.extend_from_slice(&buffer[..count]),
-        }
-        if answer.len() > MOST_ANSWER {
-            return Err(unclear(&talk.address, &[]));
-        }
-    }
-    body.give_back(client);
+    let answer = client.call(talk, SERVICE, request)?.whole(client, talk, MOST_ANSWER)?;
+    let answer = answer.ok_or_else(|| unclear(&talk.address, &[]))?;
     let heard = hear(&answer);
     match report(&heard.report, name) {
         Some(Ok(())) => Ok(Pushed::Done),

@@ -56,16 +56,21 @@ impl Body {
         Ok(count)
     }
 
-    /// Reads all of it.
+    /// Reads all of it and gives the connection back. `None` where it is more than so many bytes: the rest is left then, and
+    /// the connection with it.
     ///
     /// # Errors
     /// As [`Self::read`].
-    pub(super) fn read_all(&mut self, client: &Client, talk: &Talk) -> Result<Vec<u8>> {
+    pub(crate) fn whole(mut self, client: &Client, talk: &Talk, most: usize) -> Result<Option<Vec<u8>>> {
         let mut all = Vec::new();
-        while let Some(chunk) = self.next(client, talk).inspect_err(|_| self.is_broken = true)? {
+        while let Some(chunk) = self.next(client, talk)? {
             all.extend_from_slice(&chunk);
+            if all.len() > most {
+                return Ok(None);
+            }
         }
-        Ok(all)
+        self.give_back(client);
+        Ok(Some(all))
     }
 
     fn next(&mut self, client: &Client, talk: &Talk) -> Result<Option<Bytes>> {

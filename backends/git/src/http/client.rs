@@ -123,10 +123,9 @@ impl Client {
                 self.keep(Kept { link, rest: Some(Rest::new(response)), since: Instant::now() });
                 continue;
             }
-            let mut body = self.body(talk, response, link, service, "advertisement", MOST_REFS)?;
-            let all = body.read_all(self, talk)?;
-            body.give_back(self);
-            return Ok(all);
+            let body = self.body(talk, response, link, service, "advertisement", MOST_REFS)?;
+            // The body has that bound of its own.
+            return Ok(body.whole(self, talk, usize::MAX)?.unwrap_or_default());
         }
         Err(Error::refused(redirected(&talk.address)))
     }

@@ -4,10 +4,11 @@
 //! `~/.ssh`. We decide what a daemon must not leave to chance: an unknown server is refused, nothing is forwarded, and
 //! nobody is asked who isn't there.
 //!
-//! - `program`: the command line; `stream`: what goes through it; `words`: sentences for what it says;
+//! - `program`: the command line; `stream`: what goes through it; `listener`, `words`: what it says, and sentences for that;
 //! - `answer`: passphrases and passwords, which are on no command line.
 
 mod answer;
+mod listener;
 mod program;
 mod stream;
 mod words;

@@ -97,6 +97,9 @@ impl Ssh {
         option("ForwardAgent=no".into());
         option("ForwardX11=no".into());
         option("PermitLocalCommand=no".into());
+        // A connection for others to share would outlive this one, and hold what it says on stderr open.
+        option("ControlMaster=no".into());
+        option("ControlPersist=no".into());
         option("NumberOfPasswordPrompts=1".into());
         option(format!("BatchMode={}", if can_answer { "no" } else { "yes" }));
         option(format!("ConnectTimeout={seconds}"));

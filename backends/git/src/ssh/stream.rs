@@ -3,20 +3,16 @@
 use std::{
     io::{self, Read, Write},
     os::fd::AsFd,
-    process::{Child, ChildStderr, ChildStdin, ChildStdout, ExitStatus},
+    process::{Child, ChildStdin, ChildStdout, ExitStatus},
     sync::Arc,
-    thread::JoinHandle,
     time::{Duration, Instant},
 };
 
 use ipvland_store::{Error, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::{answer::Answers, words::Words};
+use super::{answer::Answers, listener::Listener, words::Words};
 use crate::talk::Talk;
-
-/// The most that is kept of what the program and the server say on stderr, in bytes.
-const MOST_WORDS: usize = 64 << 10;
 
 /// How much a pipe takes at once when it takes anything (`PIPE_BUF` of `linux/limits.h`).
 const PIPE_BUF: usize = 4096;
@@ -30,8 +26,8 @@ pub(crate) struct Stream {
     /// Nothing once all is said.
     input: Option<ChildStdin>,
     output: ChildStdout,
-    /// Reads what is said on stderr, lest the program waits until somebody does.
-    listener: Option<JoinHandle<Vec<u8>>>,
+    listener: Listener,
+    has_ended: bool,
     talk: Arc<Talk>,
     words: Words,
     /// Whether the command is left to end by itself: a hook may run after the answer.
@@ -51,8 +47,18 @@ impl Stream {
         let (Some(input), Some(output), Some(errors)) = parts else {
             return Err(Error::away("the program ssh was started without its pipes"));
         };
-        let listener = Some(std::thread::spawn(move || listen(errors)));
-        Ok(Self { child, input: Some(input), output, listener, talk, words, is_left, _answers: answers })
+        let listener = Listener::start(errors);
+        Ok(Self {
+            child,
+            input: Some(input),
+            output,
+            listener,
+            has_ended: false,
+            talk,
+            words,
+            is_left,
+            _answers: answers,
+        })
     }
 
     /// Keeps in the talk why it ended.
@@ -87,11 +93,12 @@ impl Stream {
     fn ended(&mut self) -> Option<Error> {
         let status = self.wait();
         let _ = self.child.kill();
-        let said = self.listener.take().and_then(|listener| listener.join().ok()).unwrap_or_default();
+        self.has_ended = true;
+        let said = self.listener.said(ENDING);
         if status.is_some_and(|status| status.success()) {
             return None;
         }
-        Some(self.words.explain(status.and_then(|status| status.code()), &String::from_utf8_lossy(&said)))
+        Some(self.words.explain(status.and_then(|status| status.code()), &said))
     }
 
     /// Waits for the program's end, for a while.
@@ -111,7 +118,7 @@ impl Read for Stream {
         self.ready(PollFlags::IN)?;
         let read = self.output.read(buffer)?;
         if read == 0
-            && self.listener.is_some()
+            && !self.has_ended
             && let Some(why) = self.ended()
         {
             return Err(self.failed(why));
@@ -147,24 +154,5 @@ impl Drop for Stream {
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
-        if let Some(listener) = self.listener.take() {
-            let _ = listener.join();
-        }
-    }
-}
-
-/// Reads to the end, and keeps the first part.
-fn listen(mut errors: ChildStderr) -> Vec<u8> {
-    let (mut kept, mut chunk) = (Vec::new(), [0; 4096]);
-    loop {
-        match errors.read(&mut chunk) {
-            Ok(0) => return kept,
-            Ok(read) => {
-                let room = MOST_WORDS.saturating_sub(kept.len());
-                kept.extend_from_slice(&chunk[..read.min(room)]);
-            }
-            Err(why) if why.kind() == io::ErrorKind::Interrupted => {}
-            Err(_) => return kept,
-        }
     }
 }
