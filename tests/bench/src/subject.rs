@@ -112,6 +112,21 @@ impl Subject {
     }
 }
 
+/// Fills a store with the records of so many hosts.
+pub(crate) async fn fill(
+    store: &dyn EndpointStore,
+    hosts: usize,
+    key: impl Fn(usize) -> Key,
+    record: impl Fn(usize) -> String,
+) {
+    for first in (0..hosts).step_by(MAX_BATCH_CHANGES) {
+        let numbers = first..hosts.min(first + MAX_BATCH_CHANGES);
+        let batch = numbers.fold(Batch::new("fill"), |batch, number| batch.put(key(number), record(number)));
+        let filled = store.transact(Retry::default(), |_: &Snapshot| Ok(Some(batch.clone()))).await;
+        filled.expect("filling a store");
+    }
+}
+
 /// A number that no other place has.
 fn number_of_place() -> u64 {
     use std::sync::atomic::{AtomicU64, Ordering};
@@ -123,13 +138,7 @@ impl Place {
     async fn fill(&self, size: usize) {
         let state = tempfile::tempdir().expect("a directory");
         let store = self.open_in(state.path(), "filler").await;
-        for first in (0..size).step_by(MAX_BATCH_CHANGES) {
-            let numbers = first..size.min(first + MAX_BATCH_CHANGES);
-            let batch =
-                numbers.fold(Batch::new("fill"), |batch, number| batch.put(key(number), record(number, 0)));
-            let filled = store.transact(Retry::default(), |_: &Snapshot| Ok(Some(batch.clone()))).await;
-            filled.expect("filling a store");
-        }
+        fill(&*store, size, key, |number| record(number, 0)).await;
     }
 
     /// Opens the store as a host does whose state is in a directory.

@@ -2,7 +2,7 @@
 
 use std::{path::Path, process::Command, sync::Arc};
 
-use ipvland_store::{Batch, EndpointStore, Key, MAX_BATCH_CHANGES, Nudge, Retry, Snapshot, StoreExt as _};
+use ipvland_store::{EndpointStore, Key, Nudge};
 use serde_json::{Value, json};
 use servers::{
     etcd::{Cluster, Setup},
@@ -89,13 +89,7 @@ impl Place {
     async fn fill(&self, records: usize) {
         let state = tempfile::tempdir().expect("a directory");
         let (store, _) = self.open(state.path(), "filler").await;
-        for first in (0..records).step_by(MAX_BATCH_CHANGES) {
-            let numbers = first..records.min(first + MAX_BATCH_CHANGES);
-            let batch =
-                numbers.fold(Batch::new("fill"), |batch, number| batch.put(key(number), record(number, 0)));
-            let filled = store.transact(Retry::default(), |_: &Snapshot| Ok(Some(batch.clone()))).await;
-            filled.expect("filling a store");
-        }
+        subject::fill(&*store, records, key, |number| record(number, 0)).await;
     }
 
     /// Opens it without a daemon.

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use ipvland::kernel::Route;
+use tempfile::TempDir;
 use tokio::task::block_in_place;
 
 use crate::{
-    fleet::{Daemon, Segment, Shop},
+    fleet::{Daemon, Segment, Shop, place::Place},
     how::How,
     process,
     report::{Part, eprint},
@@ -31,6 +32,14 @@ const START: f64 = 200.0;
 /// How long a daemon is left alone before its memory is read: what it needed to begin is given back by then.
 const SETTLED: Duration = Duration::from_secs(2);
 
+/// Starts a daemon that knows nothing yet, waits for its routes, and returns its state directory with it.
+fn first_start(how: &How, segment: &Segment, place: &Place, records: usize) -> (TempDir, Daemon) {
+    let folder = tempfile::tempdir().expect("a directory");
+    let mut daemon = Daemon::start(&how.ipvland, &segment.b, place, folder.path());
+    daemon.wait_for_routes(records);
+    (folder, daemon)
+}
+
 /// Takes the memory of a daemon with many records, beside BIRD's.
 pub(crate) async fn memory(how: &How, segment: &Segment) -> Part {
     let records = how.most_records();
@@ -39,9 +48,7 @@ pub(crate) async fn memory(how: &How, segment: &Segment) -> Part {
     let place = shop.place("fleet", records).await;
     let mut part = Part::default();
     block_in_place(|| {
-        let folder = tempfile::tempdir().expect("a directory");
-        let mut first = Daemon::start(&how.ipvland, &segment.b, &place, folder.path());
-        first.wait_for_routes(records);
+        let (folder, first) = first_start(how, segment, &place, records);
         let fresh = settled(first.process());
         drop(first);
         let mut again = Daemon::start(&how.ipvland, &segment.b, &place, folder.path());
@@ -73,9 +80,7 @@ pub(crate) async fn start(how: &How, segment: &Segment) -> Part {
     let place = shop.place("fleet", records).await;
     let mut part = Part::default();
     block_in_place(|| {
-        let folder = tempfile::tempdir().expect("a directory");
-        let mut first = Daemon::start(&how.ipvland, &segment.b, &place, folder.path());
-        first.wait_for_routes(records);
+        let (folder, first) = first_start(how, segment, &place, records);
         std::thread::sleep(SETTLED);
         drop(first);
         let [mut ready, mut routes, mut peer] = [const { Vec::new() }; 3];
