@@ -132,7 +132,7 @@ fn nginx(backend: &str) -> String {
         r"user root;
 pid /run/nginx.pid;
 error_log stderr warn;
-events {{}}
+events {{ worker_connections 4096; }}
 http {{
     access_log off;
     client_max_body_size 0;

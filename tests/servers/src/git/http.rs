@@ -202,7 +202,7 @@ fn configuration(
     let listen: String = addresses.iter().map(|address| format!("listen {address}:{port}{mode}; ")).collect();
     format!(
         "{user} daemon off; master_process off; pid {dir}/nginx.pid; error_log stderr crit;
-events {{}}
+events {{ worker_connections 4096; }}
 http {{
     log_format seen '$connection $request_method $status [$http_authorization] $request_uri';
     access_log {dir}/access.log seen; client_max_body_size 0;
