@@ -25,44 +25,55 @@ const MOST_ANSWER: usize = 4 << 20;
 /// The most objects that are kept as files of their own: each takes a block of the disk.
 const MOST_OBJECTS: usize = 32;
 
-/// Downloads what the server has beyond `have`, up to `tip`. Tells whether that could be done; libgit2 can do more.
+/// How what was downloaded is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kept {
+    /// A few objects as files of their own.
+    Files,
+    /// As a pack, of any size.
+    Pack,
+}
+
+/// Downloads what the server has beyond `have`, up to `tip`. Returns `None` where it can't; libgit2 can do more.
 pub(crate) fn fetch(
     client: &Client,
     talk: &Talk,
     repo: &Repository,
     have: Oid,
     tip: Oid,
-) -> Result<bool, Failure> {
+) -> Result<Option<Kept>, Failure> {
     let capabilities = talk.capabilities();
     if !offers(&capabilities, "side-band-64k") {
-        return Ok(false);
+        return Ok(None);
     }
     let request = request(repo, have, tip, &capabilities);
     let Some(answer) = client.call(talk, SERVICE, request)?.whole(client, talk, MOST_ANSWER)? else {
-        return Ok(false);
+        return Ok(None);
     };
     let odb = repo.odb()?;
     let known = |id: Oid| {
         let object = odb.read(id).ok()?;
         Some(Found { kind: object.kind(), data: object.data().to_vec() })
     };
-    let Some(pack) = pack(&answer) else { return Ok(false) };
-    match pack::objects(&pack, MOST_OBJECTS, known) {
+    let Some(pack) = pack(&answer) else { return Ok(None) };
+    let kept = match pack::objects(&pack, MOST_OBJECTS, known) {
         Some(mut found) => {
             // Should this be broken off, a commit without its folders must not be there.
             found.sort_by_key(|object| object.kind == ObjectType::Commit);
             for object in &found {
                 loose::write(repo, object.kind, &object.data)?;
             }
+            Kept::Files
         }
         None => {
             let mut writer = odb.packwriter()?;
             if writer.write_all(&pack).is_err() || writer.commit().is_err() {
-                return Ok(false);
+                return Ok(None);
             }
+            Kept::Pack
         }
-    }
-    Ok(repo.find_commit(tip).is_ok())
+    };
+    Ok(repo.find_commit(tip).is_ok().then_some(kept))
 }
 
 fn request(repo: &Repository, have: Oid, tip: Oid, capabilities: &str) -> Vec<u8> {

@@ -14,13 +14,35 @@ use crate::{
 pub(crate) struct Memory {
     /// The branch that holds the records.
     pub(crate) branch: Option<String>,
-    /// Nothing was written since the size of what is on the disk was looked at.
-    pub(crate) is_tidy: bool,
+    /// How many calls wrote a little since the size of what is on the disk was looked at; `None` where it's time to look.
+    writes: Option<u32>,
     endpoints: Option<(Option<Oid>, Arc<Endpoints>)>,
     told_absent: bool,
 }
 
+/// So many calls may write a little until the size of what is on the disk is looked at, which reads all folders of the clone.
+const WRITES_UNSEEN: u32 = 16;
+
 impl Memory {
+    /// Counts a call that wrote a few objects into the clone.
+    pub(crate) fn wrote(&mut self) {
+        self.writes = self.writes.map(|writes| writes + 1);
+    }
+
+    /// Remembers that a call may have written many objects into the clone.
+    pub(crate) fn wrote_much(&mut self) {
+        self.writes = None;
+    }
+
+    /// Tells whether it's time to look at the size of what is on the disk, and counts anew if so.
+    pub(crate) fn is_time_to_tidy(&mut self) -> bool {
+        let is_time = self.writes.is_none_or(|writes| writes >= WRITES_UNSEEN);
+        if is_time {
+            self.writes = Some(0);
+        }
+        is_time
+    }
+
     /// Remembers which branch it is, and says once that it isn't there yet.
     pub(crate) fn note(&mut self, look: &Look, server: &Server) {
         if look.tip.is_none() && look.has_others && !self.told_absent {

@@ -12,7 +12,7 @@ use crate::{
     address::{Address, Route},
     credentials::Login,
     errors::{Failure, from_server, while_talking},
-    http_fetch,
+    http_fetch::{self, Kept},
     talk::Talk,
     transport::{self, Line},
 };
@@ -103,16 +103,18 @@ impl Server {
         }
     }
 
-    /// Downloads what the clone lacks of the branch, and remembers where the branch is.
+    /// Downloads what the clone lacks of the branch, and remembers where the branch is. Returns how that is kept, or `None`
+    /// where nothing was lacking.
     pub(crate) fn fetch(
         &self,
         repo: &Repository,
         connection: &mut RemoteConnection<'_, '_, '_>,
         look: &Look,
-    ) -> Result<(), Failure> {
-        let Some(tip) = look.tip else { return Ok(()) };
+    ) -> Result<Option<Kept>, Failure> {
+        let Some(tip) = look.tip else { return Ok(None) };
         if repo.find_commit(tip).is_ok() {
-            return remember(repo, &look.branch, tip);
+            remember(repo, &look.branch, tip)?;
+            return Ok(None);
         }
         // A new clone begins with the newest commit, and what came before it is the server's to keep. Later the commits in
         // between are wanted: they tell that the branch went on and was not rewritten.
@@ -120,10 +122,11 @@ impl Server {
         let is_new = before.is_none();
         if let Line::Http(client) = &*self.line
             && let (Some(have), Some(talk)) = (before, Talk::current())
-            && http_fetch::fetch(client, &talk, repo, have, tip)?
+            && let Some(kept) = http_fetch::fetch(client, &talk, repo, have, tip)?
         {
             tracing::debug!(branch = look.branch, %tip, "fetched what is new on the branch");
-            return remember(repo, &look.branch, tip);
+            remember(repo, &look.branch, tip)?;
+            return Ok(Some(kept));
         }
         let depth = i32::from(is_new && !matches!(self.address.route, Route::Path(_)));
         match self.download(connection, look, depth) {
@@ -133,7 +136,7 @@ impl Server {
             ended => ended?,
         }
         tracing::debug!(branch = look.branch, %tip, "fetched the branch");
-        Ok(())
+        Ok(Some(Kept::Pack))
     }
 
     /// Downloads all commits of the branch that a new clone left out.

@@ -21,6 +21,7 @@ use crate::{
     credentials::Login,
     errors::Failure,
     http::{Client, Proxies, Tls},
+    http_fetch::Kept,
     libgit2,
     memory::Memory,
     own, push,
@@ -229,8 +230,17 @@ impl Inner {
         connection: &mut RemoteConnection<'_, '_, '_>,
         look: &Look,
     ) -> Result<(), Failure> {
-        memory.is_tidy &= look.tip.is_none_or(|tip| repo.find_commit(tip).is_ok());
-        self.server.fetch(repo, connection, look)
+        match self.server.fetch(repo, connection, look) {
+            Ok(None) => return Ok(()),
+            Ok(Some(Kept::Files)) => memory.wrote(),
+            Ok(Some(Kept::Pack)) => memory.wrote_much(),
+            // What is broken off may leave much.
+            Err(why) => {
+                memory.wrote_much();
+                return Err(why);
+            }
+        }
+        Ok(())
     }
 
     fn commit(
@@ -252,7 +262,7 @@ impl Inner {
             }
         };
         let endpoints = memory.read(repo, base)?;
-        memory.is_tidy = false;
+        memory.wrote();
         let shown = &self.server.address.shown;
         let Some(written) = push::write(repo, base, &endpoints, batch, &self.writer, shown)? else {
             let look = self.server.connect(repo, |connection| self.server.look(connection))?;

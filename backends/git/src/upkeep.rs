@@ -13,8 +13,8 @@ use crate::{
     own, wear,
 };
 
-/// Opens the clone. After something was written it is first looked whether it, or the repository that is this host's own,
-/// should be written anew.
+/// Opens the clone. After a number of calls that wrote it is first looked whether it, or the repository that is this host's
+/// own, should be written anew.
 ///
 /// # Errors
 /// As [`clone::open`].
@@ -25,7 +25,7 @@ pub(crate) fn tidied(
     memory: &mut Memory,
 ) -> Result<Repository> {
     let repo = clone::open(clone)?;
-    if std::mem::replace(&mut memory.is_tidy, true) {
+    if !memory.is_time_to_tidy() {
         return Ok(repo);
     }
     if let Some(own) = own

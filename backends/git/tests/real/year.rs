@@ -182,10 +182,12 @@ async fn a_repository_on_this_host_is_not_copied() {
     // What is written there is here for a while, and no longer.
     let one = host.publish("10.1.1.1.json", "one").await;
     leave_much(&host);
-    let two = host.commit(&one, put("10.1.1.1.json", "two")).await;
-    host.commit(&two, put("10.1.1.1.json", "three")).await;
+    let mut base = one;
+    for change in 0..20 {
+        base = host.commit(&base, put("10.1.1.1.json", &change.to_string())).await;
+    }
     assert!(size(host.state.path()) < MIB / 8, "{} bytes", size(host.state.path()));
-    assert_eq!(bare.git(&["rev-list", "--count", "main"]), "354");
+    assert_eq!(bare.git(&["rev-list", "--count", "main"]), "372");
 }
 
 /// Leaves in the clone what fetches that were broken off leave.
@@ -206,6 +208,10 @@ async fn a_clone_is_written_anew_without_the_server_and_without_a_gap() {
     }
     leave_much(&host);
     server.set_away(true);
+    // Its size is looked at when the store is opened, and every few changes.
+    let (url, state) = (server.full_url("overlay.git"), Arc::clone(&host.state));
+    drop(host);
+    let host = Host::try_open(1, json!({ "repo": url }), state).unwrap();
     assert_eq!(host.store.snapshot().await.unwrap_err().remedy(), Remedy::RetryLater);
     assert!(size(host.state.path()) < MIB, "{} bytes", size(host.state.path()));
     let clone = Bare { path: host.clone_dir() };
