@@ -13,7 +13,7 @@ use crate::{
     http::Client,
     pack::Pack,
     pkt::{self, Line},
-    push::{Pushed, Written},
+    push::{Pushed, Written, is_race},
     talk::Talk,
 };
 
@@ -48,7 +48,8 @@ pub(crate) fn push(
     };
     let request = request(repo, &name, base, written, &capabilities)?;
     let outcome = send(client, talk, request, &name);
-    if !matches!(outcome, Ok(Pushed::Done)) {
+    let is_race = matches!(&outcome, Ok(Pushed::Refused { status, words }) if is_race(status, words));
+    if !is_race && !matches!(outcome, Ok(Pushed::Done)) {
         // What this host believes about the branch or the server may be wrong: the next push asks first.
         client.set_capabilities(None);
     }
