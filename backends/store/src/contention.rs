@@ -10,66 +10,85 @@ use crate::{Retry, Snapshot};
 ///
 /// How many others there are can't be asked, but it shows. Where the store's own work is what takes long, an attempt in
 /// a crowd takes as long as the crowd is large, so the first window is a multiple of the attempt. After that the others'
-/// commits are counted: if so many commits succeed while one attempt lasts, then attempts are made at a rate at which
-/// that is to be expected, and the window follows, up or down.
+/// commits are counted. They tell how many attempts all writers begin in a second; from that and from the window follows
+/// how many writers there were, and how many of them are left for the next one.
 #[derive(Debug)]
 pub(crate) struct Contention {
     shortest: Duration,
     longest: Duration,
     window: Option<Duration>,
     seen: Option<(Instant, Snapshot)>,
-    /// How many records the others changed in a second, between the last two snapshots.
-    rate: Option<f64>,
+    /// How many records the others changed between the last two snapshots, and in how many seconds.
+    others: (f64, f64),
 }
 
 /// The first window is so many times the attempt that lost.
-const FIRST: u32 = 10;
+const FIRST: f64 = 4.0;
 
 /// How many attempts of all writers begin while one lasts, at best. More waste the store's time on attempts that lose,
-/// fewer leave it idle; an attempt costs a server more than a pause does, so rather fewer.
-const CROWD: f64 = 0.6;
+/// fewer leave it idle.
+const CROWD: f64 = 1.2;
+
+/// For how much of an attempt a commit of another writer defeats it.
+const EXPOSED: f64 = 1.0;
+
+/// What is held for likely before anything was seen: half a commit in half an attempt. It keeps a short pause, in which
+/// there was none by chance, from meaning that nobody is there.
+const BEFOREHAND: f64 = 0.5;
 
 /// By how much one attempt may change the window: what is seen in so short a time is mostly chance.
 const STEP: std::ops::RangeInclusive<f64> = 0.3..=4.0;
 
 /// A later window is at most so many times the time that the writer has been trying: who has waited so long is likelier
 /// among the last than among the first, and a window drawn too wide by chance would make it the very last.
-const PATIENCE: f64 = 2.0;
+const PATIENCE: f64 = 1.0;
 
 impl Contention {
     pub(crate) fn new(retry: Retry) -> Self {
         let longest = retry.cap.saturating_mul(Retry::CAPS_OF_A_CROWD);
-        Self { shortest: (retry.base / 32).min(longest), longest, window: None, seen: None, rate: None }
+        Self {
+            shortest: (retry.base / 32).min(longest),
+            longest,
+            window: None,
+            seen: None,
+            others: (0.0, 0.0),
+        }
     }
 
     /// Learns how much the others wrote since the snapshot before.
     pub(crate) fn saw(&mut self, snapshot: Snapshot) {
         let now = Instant::now();
-        if let Some((before, old)) = &self.seen {
-            let seconds = now.duration_since(*before).as_secs_f64();
-            self.rate = (seconds > 0.0).then(|| changes(old, &snapshot) as f64 / seconds);
-        }
+        self.others = match &self.seen {
+            Some((before, old)) => {
+                (changes(old, &snapshot) as f64, now.duration_since(*before).as_secs_f64())
+            }
+            None => (0.0, 0.0),
+        };
         self.seen = Some((now, snapshot));
     }
 
     /// Returns the window after an attempt that lost and took so long, the last one in so long a time.
     pub(crate) fn lost(&mut self, took: Duration, trying: Duration) -> Duration {
-        let window = match (self.window, self.rate) {
-            (None, _) => took.saturating_mul(FIRST),
-            (Some(window), Some(rate)) if rate > 0.0 => {
-                // Attempts that begin at random succeed if none of the others' commits falls into them: of `crowd`
-                // attempts during one, `crowd * exp(-commits)` do. Beyond 6 commits the factor is cut anyway.
-                let commits = (rate * took.as_secs_f64()).min(6.0);
-                let crowd = commits * commits.exp();
-                let window = window.mul_f64((crowd / CROWD).clamp(*STEP.start(), *STEP.end()));
-                window.min(trying.mul_f64(PATIENCE))
-            }
-            // It lost against nothing that shows.
-            (Some(window), _) => window.saturating_mul(2),
+        let window = match self.window {
+            None => took.mul_f64(FIRST),
+            Some(window) => self.next(window, took).min(trying.mul_f64(PATIENCE)),
         };
         let window = window.clamp(self.shortest, self.longest);
         self.window = Some(window);
         window
+    }
+
+    fn next(&self, window: Duration, took: Duration) -> Duration {
+        let attempt = took.as_secs_f64();
+        let (commits, seconds) = self.others;
+        let commits = commits + BEFOREHAND;
+        let rate = commits / (seconds + attempt * BEFOREHAND).max(f64::MIN_POSITIVE);
+        // Attempts that begin at random succeed if none of the others' commits falls into them (Abramson's ALOHA): for
+        // each that does, there are `exp` of what is expected to fall into it. Beyond 2 the step is cut anyway.
+        let begun = rate * (rate * attempt * EXPOSED).min(2.0).exp();
+        let left = (begun * window.as_secs_f64() - commits).max(1.0);
+        let factor = left * attempt / CROWD / window.as_secs_f64().max(f64::MIN_POSITIVE);
+        window.mul_f64(factor.clamp(*STEP.start(), *STEP.end()))
     }
 }
 
@@ -98,34 +117,38 @@ mod tests {
     }
 
     /// Loses twice, while the others write so many records in the second between the snapshots.
-    async fn second_window(records: usize) -> Duration {
+    async fn second_window(records: usize) -> f64 {
         let mut contention = contention();
         contention.saw(snapshot(1));
-        assert_eq!(contention.lost(SECOND / 2, SECOND / 2), 5 * SECOND);
+        assert_eq!(contention.lost(SECOND / 2, SECOND / 2), SECOND.mul_f64(2.5));
         tokio::time::advance(SECOND).await;
         contention.saw(snapshot(1 + records));
-        contention.lost(SECOND / 4, 6 * SECOND)
+        contention.lost(SECOND / 4, 6 * SECOND).as_secs_f64()
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_window_follows_what_the_others_write() {
-        let first = 5 * SECOND;
-        assert_eq!(second_window(0).await, 2 * first, "lost against nothing");
-        let few = second_window(1).await;
-        assert!(few < first && few > first / 2, "{few:?}");
-        let many = second_window(3).await;
-        assert!(many > first && many <= 3 * first, "{many:?}");
-        assert_eq!(second_window(100).await, 12 * SECOND, "no more than the time it took so far allows");
+        let none = second_window(0).await;
+        assert!((0.74..0.76).contains(&none), "nobody wrote meanwhile, so few are left: {none}");
+        let few = second_window(3).await;
+        assert!((1.0..2.5).contains(&few), "{few}");
+        let many = second_window(5).await;
+        assert!((2.5..4.2).contains(&many), "{many}");
+        let most = second_window(100).await;
+        assert!((4.19..4.21).contains(&most), "no more than the time it took so far allows: {most}");
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_window_has_bounds() {
         let mut contention = contention();
+        contention.saw(snapshot(0));
         assert_eq!(contention.lost(Duration::ZERO, SECOND), SECOND / 64);
+        tokio::time::advance(SECOND).await;
+        contention.saw(snapshot(100));
         for _ in 0..30 {
-            contention.lost(SECOND, SECOND);
+            contention.lost(SECOND, 1_000 * SECOND);
         }
-        assert_eq!(contention.lost(SECOND, SECOND), 100 * SECOND);
+        assert_eq!(contention.lost(SECOND, 1_000 * SECOND), 100 * SECOND);
     }
 
     #[test]
