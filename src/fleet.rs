@@ -69,6 +69,13 @@ impl View {
         self.records == other.records && self.source == other.source && self.strays == other.strays
     }
 
+    /// Returns the revision at which the store holds these very records, as far as is known: not where they come from the
+    /// disk, nor where some are kept that the store doesn't show.
+    pub fn as_the_store_is(&self) -> Option<&Revision> {
+        let is_so = self.source == Source::Store && self.held.is_none() && self.away.is_none();
+        self.revision.as_ref().filter(|_| is_so)
+    }
+
     /// Returns the keys whose records may differ from those of an earlier view of the same daemon, those that came and
     /// went included; `None` where that can't be told, and any may differ. It costs what the changes are, whatever the
     /// size of the fleet.

@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
-use ipvland_store::{EndpointStore, Nudge, Remedy, Result, StoreExt as _, transact::Retry};
+use ipvland_store::{EndpointStore, Nudge, Remedy, transact::Retry};
 use serde::{Deserialize, Serialize};
 use tokio::{sync::watch, time::Instant};
 
@@ -27,6 +27,7 @@ mod names;
 mod source;
 #[cfg(test)]
 mod tests;
+mod write;
 
 pub use announce::Announcer;
 pub(crate) use claims::list;
@@ -144,7 +145,7 @@ impl Publisher {
         }
         let (mut leaving, mut source) = (self.leaving.clone(), self.source.clone());
         let written = tokio::select! {
-            written = self.write(&wanted, &wishes) => written,
+            written = self.write(&wanted, &wishes, &view) => written,
             // A commit that is cut off may be done or not: the next one finds out, and who leaves takes it out.
             () = source.differs_from(&wanted) => return Duration::ZERO,
             Ok(_) = leaving.wait_for(|leaving| *leaving) => return Duration::ZERO,
@@ -196,38 +197,6 @@ impl Publisher {
         let pause = lacking.as_ref().map(|_| REFUSED_PAUSE);
         self.board.update(|status| status.published.lacking = lacking);
         pause
-    }
-
-    async fn write(&self, wanted: &Claims, wishes: &Wishes) -> Result<Granted> {
-        let local = self.local.borrow().clone();
-        let grant = Grant { id: &self.id, claims: wanted, wishes, local: &local };
-        // Whether there was something to write, and whether there is after the last look.
-        let mut tried = false;
-        let mut last = (false, Granted { claims: wanted.clone(), answers: BTreeMap::new() });
-        let revision = self
-            .store
-            .transact(ROUND, |snapshot| {
-                let granted = grant.on(snapshot);
-                let batch = Edit { id: &self.id, claims: &granted.claims, local: &local }.apply(snapshot)?;
-                tried |= batch.is_some();
-                last = (batch.is_some(), granted);
-                Ok(batch)
-            })
-            .await?;
-        // At once, and also where the answer to the commit was lost: the others wait for it.
-        if tried {
-            self.nudge.committed(revision.clone());
-        } else {
-            self.nudge.wake();
-        }
-        let (written, granted) = last;
-        let words = granted.claims.words();
-        if written {
-            tracing::info!(%revision, "this host's record is in the store: {words}");
-        } else {
-            tracing::debug!(%revision, "this host's record is in the store already: {words}");
-        }
-        Ok(granted)
     }
 
     fn tell(&self, claims: Option<Claims>, state: State) {

@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use crate::{
     fleet::NamesFiles,
     policy::{Records, Refused, check_address},
-    record::{Names, NamesRecord},
+    record::{Names, NamesRecord, Record},
 };
 
 /// Addresses by whole names in lower case, `db.net1`.
@@ -85,7 +85,7 @@ pub(super) fn judge(files: &NamesFiles, records: &Records, id: &str, own: Option
 
 /// Checks that the machine which has a host's record also has its names.
 fn whose(file: &NamesRecord, records: &Records) -> Result<(), String> {
-    let record = records.values().flatten().find(|record| record.host == file.host);
+    let record = records.get(&Record::key(file.host)).and_then(|record| record.as_ref().ok());
     match record.and_then(|record| record.id.as_deref()) {
         Some(id) if id != file.id => {
             Err(format!("another machine (id {id}) than that of these names publishes as {}", file.host))

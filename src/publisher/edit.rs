@@ -25,15 +25,14 @@ pub struct Edit<'a> {
 }
 
 impl Edit<'_> {
-    /// Returns what is to be written, or `None` when the store already says so.
+    /// Returns the batch that makes the records right. It changes nothing where they are.
     ///
     /// # Errors
     /// [`GiveUp`](ipvland_store::Remedy::GiveUp) when another machine has this host's address, another host has a prefix
     /// that overlaps, or a prefix would cut hosts off.
-    pub fn apply(&self, snapshot: &Snapshot) -> Result<Option<Batch>> {
+    pub fn on(&self, records: &Records) -> Result<Batch> {
         let key = Record::key(self.claims.host);
-        let records = parse_all(&snapshot.records);
-        let present = present(&records, &key);
+        let present = present(records, &key);
         if let Some(other) = present.and_then(|record| record.id.as_deref()).filter(|other| *other != self.id)
         {
             return Err(Error::refused(format!(
@@ -42,8 +41,8 @@ impl Edit<'_> {
                 self.claims.host
             )));
         }
-        let moved = moved(&records, self.id, &key);
-        self.check(&key, &records, &moved)?;
+        let moved = moved(records, self.id, &key);
+        self.check(&key, records, &moved)?;
 
         let before = present
             .or_else(|| moved.first().and_then(|key| records.get(key)?.as_ref().ok().map(AsRef::as_ref)));
@@ -56,7 +55,7 @@ impl Edit<'_> {
         } else {
             batch.put(key, self.record(before).to_bytes())
         };
-        Ok((!batch.is_noop_on(snapshot)).then_some(batch))
+        Ok(batch)
     }
 
     fn check(&self, key: &Key, records: &Records, moved: &[Key]) -> Result<()> {
@@ -187,8 +186,10 @@ pub(super) fn moved(records: &Records, id: &str, key: &Key) -> Vec<Key> {
 
 /// Returns the records but those of a machine from when it had other addresses.
 pub(super) fn others(records: &Records, moved: &[Key]) -> Records {
-    let others = records.iter().filter(|(other, _)| !moved.contains(other));
-    others.map(|(key, record)| (key.clone(), record.clone())).collect()
+    // A clone shares what it has in common.
+    let mut others = records.clone();
+    moved.iter().for_each(|key| _ = others.remove(key));
+    others
 }
 
 /// Returns the keys of the records that carry a machine's id.

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::IpAddr};
 
 use ipnet::IpNet;
-use ipvland_store::{Key, Snapshot};
+use ipvland_store::Key;
 
 use super::{
     Claims,
@@ -11,7 +11,6 @@ use super::{
     edit::{moved, others, present},
 };
 use crate::{
-    fleet::parse_all,
     lease::{
         Answer, Kind, Lease, Ticket, Wish,
         free::{around, first_free, is_left_of, touch},
@@ -55,16 +54,15 @@ struct Space<'a> {
 
 impl Grant<'_> {
     /// Grants what is free, wish by wish; one that can't be granted stops no other.
-    pub fn on(&self, snapshot: &Snapshot) -> Granted {
+    pub fn on(&self, records: &Records) -> Granted {
         let mut granted = Granted { claims: self.claims.clone(), answers: BTreeMap::new() };
         if self.wishes.is_empty() {
             return granted;
         }
-        let records = parse_all(&snapshot.records);
         let key = Record::key(self.claims.host);
-        let moved = moved(&records, self.id, &key);
-        let others = others(&records, &moved);
-        let space = self.space(&records, &others, &key, &moved);
+        let moved = moved(records, self.id, &key);
+        let others = others(records, &moved);
+        let space = self.space(records, &others, &key, &moved);
         for (ticket, wish) in self.wishes {
             let answer = match wish {
                 Wish::Prefix { pools, length, reserved } => {

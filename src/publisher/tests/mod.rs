@@ -1,5 +1,6 @@
 mod leasing;
 mod names;
+mod write;
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,7 +13,7 @@ use tokio::sync::watch;
 
 use super::*;
 use crate::{
-    fleet::Fleet,
+    fleet::{Fleet, parse_all},
     host::{Identity, Reach},
     kernel::{Flag, Mode},
     lease::{Held, Leases},
@@ -83,7 +84,8 @@ fn snapshot(records: &[(&str, String)]) -> Snapshot {
 }
 
 fn apply(claims: &Claims, snapshot: &Snapshot) -> ipvland_store::Result<Option<Batch>> {
-    Edit { id: ID, claims, local: &local() }.apply(snapshot)
+    let batch = Edit { id: ID, claims, local: &local() }.on(&parse_all(&snapshot.records))?;
+    Ok((!batch.is_noop_on(snapshot)).then_some(batch))
 }
 
 #[test]
@@ -187,40 +189,59 @@ fn start(store: MemoryStore, state: tempfile::TempDir, pools: &[&str]) -> Host {
 }
 
 fn start_at(place: &str, store: MemoryStore, state: tempfile::TempDir, pools: &[&str]) -> Host {
-    let board = Board::default();
     let own = watch::Sender::new(Some(key("10.1.1.48.json")));
-    let fleet =
-        Fleet::new(place.to_owned(), state.path().join("snapshot.json"), own.subscribe(), board.clone());
+    let snapshot = state.path().join("snapshot.json");
+    let fleet = Fleet::new(place.to_owned(), snapshot, own.subscribe(), Board::default());
     let views = fleet.subscribe();
     tokio::spawn(fleet.run(Arc::new(store.clone()).follow(Nudge::new())));
-    let (networks, reach) =
-        (watch::Sender::new(networks(pools)), watch::Sender::new(Some(reach("10.1.1.48"))));
-    let leases = Leases::open(state.path().join("leases.json")).unwrap();
-    let source = ClaimSource::new(identity(), Vec::new(), networks.subscribe(), reach.subscribe(), leases);
-    let leaving = watch::Sender::new(false);
-    let outcome = watch::Sender::new(Outcome { claims: None, state: State::Nothing });
-    let local = watch::Sender::new(local()).subscribe();
+    let (publisher, senders) = publisher(place, Arc::new(store.clone()), &state, views, pools);
     let announcer = Announcer {
-        source: source.clone(),
-        outcome: outcome.subscribe(),
-        views: views.clone(),
-        local: local.clone(),
+        source: publisher.source.clone(),
+        outcome: publisher.outcome.subscribe(),
+        views: publisher.views.clone(),
+        local: publisher.local.clone(),
     };
+    let board = publisher.board.clone();
+    tokio::spawn(publisher.run());
+    let Senders { networks, reach, leaving } = senders;
+    Host { store, networks, _reach: reach, leaving, announcer, board, _state: state }
+}
+
+/// What tells a publisher what to do.
+struct Senders {
+    networks: watch::Sender<Networks>,
+    reach: watch::Sender<Option<Reach>>,
+    leaving: watch::Sender<bool>,
+}
+
+fn publisher(
+    place: &str,
+    store: Arc<dyn EndpointStore>,
+    state: &tempfile::TempDir,
+    views: watch::Receiver<Arc<View>>,
+    pools: &[&str],
+) -> (Publisher, Senders) {
+    let senders = Senders {
+        networks: watch::Sender::new(networks(pools)),
+        reach: watch::Sender::new(Some(reach("10.1.1.48"))),
+        leaving: watch::Sender::new(false),
+    };
+    let leases = Leases::open(state.path().join("leases.json")).unwrap();
+    let (networks, reach) = (senders.networks.subscribe(), senders.reach.subscribe());
     let publisher = Publisher {
-        store: Arc::new(store.clone()),
+        store,
         place: place.to_owned(),
         nudge: Nudge::new(),
         id: ID.to_owned(),
-        source,
+        source: ClaimSource::new(identity(), Vec::new(), networks, reach, leases),
         views,
-        local,
-        leaving: leaving.subscribe(),
+        local: watch::Sender::new(local()).subscribe(),
+        leaving: senders.leaving.subscribe(),
         settled_file: state.path().join("published.json"),
-        board: board.clone(),
-        outcome,
+        board: Board::default(),
+        outcome: watch::Sender::new(Outcome { claims: None, state: State::Nothing }),
     };
-    tokio::spawn(publisher.run());
-    Host { store, networks, _reach: reach, leaving, announcer, board, _state: state }
+    (publisher, senders)
 }
 
 impl Host {

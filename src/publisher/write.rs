@@ -1,0 +1,97 @@
+//! One round of bringing what a host has to say into the store.
+
+use std::collections::BTreeMap;
+
+use ipvland_store::{Batch, Remedy, Result, Revision, StoreExt as _};
+
+use super::{Claims, Edit, Grant, Granted, Publisher, ROUND};
+use crate::{
+    fleet::{View, parse_all},
+    lease::Wishes,
+    policy::Records,
+};
+
+/// Grants what is free by the records, and makes the batch that says all of it.
+///
+/// # Errors
+/// As [`Edit::on`].
+fn work_out(grant: &Grant<'_>, records: &Records) -> Result<(Batch, Granted)> {
+    let granted = grant.on(records);
+    let batch = Edit { id: grant.id, claims: &granted.claims, local: grant.local }.on(records)?;
+    Ok((batch, granted))
+}
+
+impl Publisher {
+    /// Writes the claims, and what is granted of the wishes.
+    ///
+    /// # Errors
+    /// The store's, and those of [`Edit::on`].
+    pub(super) async fn write(&self, wanted: &Claims, wishes: &Wishes, view: &View) -> Result<Granted> {
+        let local = self.local.borrow().clone();
+        let grant = Grant { id: &self.id, claims: wanted, wishes, local: &local };
+        if let Some((revision, granted)) = self.write_at_once(&grant, view).await? {
+            self.written(&revision, &granted);
+            return Ok(granted);
+        }
+        // Whether there was something to write, and whether there is after the last look.
+        let mut tried = false;
+        let mut last = (false, Granted { claims: wanted.clone(), answers: BTreeMap::new() });
+        let revision = self
+            .store
+            .transact(ROUND, |snapshot| {
+                let (batch, granted) = work_out(&grant, &parse_all(&snapshot.records))?;
+                let batch = (!batch.is_noop_on(snapshot)).then_some(batch);
+                tried |= batch.is_some();
+                last = (batch.is_some(), granted);
+                Ok(batch)
+            })
+            .await?;
+        let (written, granted) = last;
+        if written {
+            self.written(&revision, &granted);
+            return Ok(granted);
+        }
+        // Also where the answer to the commit was lost: the others wait for it.
+        if tried {
+            self.nudge.committed(revision.clone());
+        } else {
+            self.nudge.wake();
+        }
+        tracing::debug!(%revision, "this host's record is in the store already: {}", granted.claims.words());
+        Ok(granted)
+    }
+
+    /// Commits on what the store showed last, without reading all of it anew: most of the time nobody wrote since, and
+    /// where somebody did, the store says so. Returns `None` where that is not enough to go by.
+    async fn write_at_once(&self, grant: &Grant<'_>, view: &View) -> Result<Option<(Revision, Granted)>> {
+        let Some(base) = view.as_the_store_is() else { return Ok(None) };
+        // What is refused or denied may be so by what is there no more.
+        let Ok((batch, granted)) = work_out(grant, &view.records) else { return Ok(None) };
+        if granted.answers.values().any(Result::is_err) || is_there(&batch, &view.records) {
+            return Ok(None);
+        }
+        match self.store.commit(base, batch).await {
+            Ok(revision) => Ok(Some((revision, granted))),
+            // A store that asks to be left alone is.
+            Err(error) if error.remedy() == Remedy::GiveUp || error.pause().is_some() => Err(error),
+            Err(error) => {
+                tracing::debug!(%base, %error, "reading the store before writing to it");
+                Ok(None)
+            }
+        }
+    }
+
+    fn written(&self, revision: &Revision, granted: &Granted) {
+        // At once: the others wait for it.
+        self.nudge.committed(revision.clone());
+        tracing::info!(%revision, "this host's record is in the store: {}", granted.claims.words());
+    }
+}
+
+/// Says whether all that a batch writes is among the records, and nothing that it removes.
+fn is_there(batch: &Batch, records: &Records) -> bool {
+    batch.changes.iter().all(|(key, change)| match change {
+        Some(bytes) => matches!(records.get(key), Some(Ok(record)) if record.to_bytes() == *bytes),
+        None => !records.contains_key(key),
+    })
+}
