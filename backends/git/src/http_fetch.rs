@@ -12,6 +12,7 @@ use crate::{
     errors::Failure,
     http::Client,
     loose,
+    memory::Folders,
     pack::{self, Found},
     pkt::{self, Line},
     talk::Talk,
@@ -39,6 +40,7 @@ pub(crate) fn fetch(
     client: &Client,
     talk: &Talk,
     repo: &Repository,
+    folders: &mut Folders,
     have: Oid,
     tip: Oid,
 ) -> Result<Option<Kept>, Failure> {
@@ -52,6 +54,9 @@ pub(crate) fn fetch(
     };
     let odb = repo.odb()?;
     let known = |id: Oid| {
+        if let Some(raw) = folders.get(id) {
+            return Some(Found { kind: ObjectType::Tree, data: raw.to_vec() });
+        }
         let object = odb.read(id).ok()?;
         Some(Found { kind: object.kind(), data: object.data().to_vec() })
     };
@@ -60,8 +65,11 @@ pub(crate) fn fetch(
         Some(mut found) => {
             // Should this be broken off, a commit without its folders must not be there.
             found.sort_by_key(|object| object.kind == ObjectType::Commit);
-            for object in &found {
-                loose::write(repo, object.kind, &object.data)?;
+            for Found { kind, data } in found {
+                let id = loose::write(repo, kind, &data)?;
+                if kind == ObjectType::Tree && data.len() >= loose::LARGE {
+                    folders.keep(id, data.into());
+                }
             }
             Kept::Files
         }

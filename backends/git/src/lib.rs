@@ -62,6 +62,7 @@ mod address;
 mod advertisement;
 mod clone;
 mod credentials;
+mod entries;
 mod errors;
 mod http;
 mod http_fetch;

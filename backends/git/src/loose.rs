@@ -9,7 +9,7 @@ use flate2::{Compression, write::ZlibEncoder};
 use git2::{ObjectType, Oid, Repository};
 
 /// Smaller ones are libgit2's: there it doesn't matter.
-const LARGE: usize = 64 << 10;
+pub(crate) const LARGE: usize = 64 << 10;
 
 /// Keeps an object and returns its name.
 ///

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use git2::{Oid, Repository};
 
 use crate::{
@@ -16,8 +17,33 @@ pub(crate) struct Memory {
     pub(crate) branch: Option<String>,
     /// How many calls wrote a little since the size of what is on the disk was looked at; `None` where it's time to look.
     writes: Option<u32>,
+    pub(crate) folders: Folders,
     endpoints: Option<(Option<Oid>, Arc<Endpoints>)>,
     told_absent: bool,
+}
+
+/// The folders that were written last, from memory. With thousands of records it takes a while to read one from the disk and
+/// to see that it's the one that was written.
+#[derive(Debug, Default)]
+pub(crate) struct Folders {
+    kept: Vec<(Oid, Bytes)>,
+}
+
+impl Folders {
+    /// What is there now, and what comes next.
+    const KEPT: usize = 2;
+
+    /// Keeps a folder.
+    pub(crate) fn keep(&mut self, id: Oid, raw: Bytes) {
+        self.kept.retain(|(kept, _)| *kept != id);
+        self.kept.truncate(Self::KEPT - 1);
+        self.kept.insert(0, (id, raw));
+    }
+
+    /// Returns a folder, if it was kept.
+    pub(crate) fn get(&self, id: Oid) -> Option<Bytes> {
+        self.kept.iter().find(|(kept, _)| *kept == id).map(|(_, raw)| raw.clone())
+    }
 }
 
 /// So many calls may write a little until the size of what is on the disk is looked at, which reads all folders of the clone.
@@ -66,6 +92,7 @@ impl Memory {
     /// Forgets what was read from a clone that is no more.
     pub(crate) fn forget(&mut self) {
         self.endpoints = None;
+        self.folders = Folders::default();
     }
 
     /// Reads the records' names and ids at a commit, from memory where it was the last one read.
@@ -80,7 +107,7 @@ impl Memory {
             Some((_, endpoints)) => endpoints,
             None => &empty,
         };
-        let endpoints = Arc::new(Endpoints::read(repo, commit, before)?);
+        let endpoints = Arc::new(Endpoints::read(repo, commit, before, &mut self.folders)?);
         self.endpoints = Some((commit, Arc::clone(&endpoints)));
         Ok(endpoints)
     }

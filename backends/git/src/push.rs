@@ -51,6 +51,7 @@ pub(crate) struct Written {
 pub(crate) struct Folder {
     /// The one before, and its size in bytes.
     pub(crate) old: Option<(Oid, usize)>,
+    pub(crate) id: Oid,
     pub(crate) new: Vec<u8>,
     pub(crate) steps: Vec<Step>,
 }
@@ -124,8 +125,9 @@ pub(crate) fn write(
             top.remove(FOLDER)?;
         }
     } else {
-        top.insert(FOLDER, loose::write(repo, ObjectType::Tree, &new)?, FileMode::Tree.into())?;
-        written_folder = Some(Folder { old: folder.map(|id| (id, old.len())), new, steps });
+        let id = loose::write(repo, ObjectType::Tree, &new)?;
+        top.insert(FOLDER, id, FileMode::Tree.into())?;
+        written_folder = Some(Folder { old: folder.map(|id| (id, old.len())), id, new, steps });
     }
     let root = top.write()?;
     let tree = repo.find_tree(root)?;

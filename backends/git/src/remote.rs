@@ -13,6 +13,7 @@ use crate::{
     credentials::Login,
     errors::{Failure, from_server, while_talking},
     http_fetch::{self, Kept},
+    memory::Folders,
     talk::Talk,
     transport::{self, Line},
 };
@@ -109,6 +110,7 @@ impl Server {
         &self,
         repo: &Repository,
         connection: &mut RemoteConnection<'_, '_, '_>,
+        folders: &mut Folders,
         look: &Look,
     ) -> Result<Option<Kept>, Failure> {
         let Some(tip) = look.tip else { return Ok(None) };
@@ -122,7 +124,7 @@ impl Server {
         let is_new = before.is_none();
         if let Line::Http(client) = &*self.line
             && let (Some(have), Some(talk)) = (before, Talk::current())
-            && let Some(kept) = http_fetch::fetch(client, &talk, repo, have, tip)?
+            && let Some(kept) = http_fetch::fetch(client, &talk, repo, folders, have, tip)?
         {
             tracing::debug!(branch = look.branch, %tip, "fetched what is new on the branch");
             remember(repo, &look.branch, tip)?;

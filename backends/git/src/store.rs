@@ -230,7 +230,7 @@ impl Inner {
         connection: &mut RemoteConnection<'_, '_, '_>,
         look: &Look,
     ) -> Result<(), Failure> {
-        match self.server.fetch(repo, connection, look) {
+        match self.server.fetch(repo, connection, &mut memory.folders, look) {
             Ok(None) => return Ok(()),
             Ok(Some(Kept::Files)) => memory.wrote(),
             Ok(Some(Kept::Pack)) => memory.wrote_much(),
@@ -271,6 +271,9 @@ impl Inner {
         match push::push(&self.server, repo, &branch, base, &written)? {
             Pushed::Done => {
                 remember(repo, &branch, written.commit)?;
+                if let Some(folder) = written.folder {
+                    memory.folders.keep(folder.id, folder.new.into());
+                }
                 Ok(revision(Some(written.commit)))
             }
             Pushed::Raced => Err(self.raced(base)),

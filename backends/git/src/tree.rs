@@ -1,64 +1,69 @@
 //! The folder `endpoints/` of one commit: which of its entries are records, and which are strays.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+};
 
 use bytes::Bytes;
 use git2::{FileMode, ObjectType, Odb, Oid, Repository};
 use ipvland_store::{Delta, Key, MAX_RECORD_BYTES, Revision, Snapshot, Stray};
 
+use crate::{
+    entries::{Difference, Entries, Entry},
+    memory::Folders,
+};
+
 /// The folder that holds the records.
 pub(crate) const FOLDER: &str = "endpoints";
 
-/// The folder of one commit, with its records by the id of their bytes.
+/// The folder of one commit. What is in it and no stray is a record.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Endpoints {
-    records: BTreeMap<Key, Oid>,
-    strays: Vec<Stray>,
-    /// The folder itself, to see what changes in it.
-    raw: Bytes,
+    entries: Entries,
+    /// By their names in the folder.
+    strays: BTreeMap<Vec<u8>, Stray>,
 }
 
 impl Endpoints {
     /// Reads the folder of a commit, or of no commit at all. What `before` holds is not looked at again.
-    pub(crate) fn read(repo: &Repository, commit: Option<Oid>, before: &Self) -> Result<Self, git2::Error> {
+    pub(crate) fn read(
+        repo: &Repository,
+        commit: Option<Oid>,
+        before: &Self,
+        folders: &mut Folders,
+    ) -> Result<Self, git2::Error> {
         let mut found = Self::default();
         let Some(commit) = commit else { return Ok(found) };
         let root = repo.find_commit(commit)?.tree()?;
         let Some(folder) = root.get_name(FOLDER) else { return Ok(found) };
         if folder.filemode() != i32::from(FileMode::Tree) {
             let what = what(u32::try_from(folder.filemode()).unwrap_or_default());
-            found.strays.push(stray(FOLDER.as_bytes(), format!("it is {what}, not a folder")));
+            let stray = stray(FOLDER.as_bytes(), format!("it is {what}, not a folder"));
+            found.strays.insert(FOLDER.into(), stray);
             return Ok(found);
         }
         let odb = repo.odb()?;
-        found.raw = Bytes::copy_from_slice(odb.read(folder.id())?.data());
-        let raw = found.raw.clone();
-        let (new, old) = (entries(&raw)?, entries(&before.raw)?);
-        // Most often one record changed among thousands: what is the same at both ends is taken over.
-        let mut ends = common(&old, &new);
-        if !before.strays.is_empty() {
-            ends = (0, 0);
-        }
-        let (gone, added) = (&old[ends.0..old.len() - ends.1], &new[ends.0..new.len() - ends.1]);
-        if ends != (0, 0) {
-            found.records = before.records.clone();
-            for entry in gone {
-                if let Some(key) = key(entry.name) {
-                    found.records.remove(&key);
-                }
-            }
-        }
+        let raw = match folders.get(folder.id()) {
+            Some(raw) => raw,
+            None => load(&odb, folder.id())?,
+        };
+        folders.keep(folder.id(), raw.clone());
+        found.entries = Entries::read(raw, &before.entries)?;
+        let Difference { old, new } = found.entries.difference(&before.entries);
         // A stray's bytes were not small enough, or not looked at.
-        let was_record =
-            |entry: &&Entry<'_>| key(entry.name).is_some_and(|key| before.get(&key) == Some(entry.id));
-        let known: BTreeSet<Oid> = gone.iter().filter(was_record).map(|entry| entry.id).collect();
-        for entry in added {
-            match judge(&odb, entry, &known)? {
-                Ok(key) => drop(found.records.insert(key, entry.id)),
-                Err(reason) => found.strays.push(stray(entry.name, reason)),
+        let known: BTreeSet<Oid> = before.records(old.clone()).map(|(_, entry)| entry.id).collect();
+        if !before.raw().is_empty() {
+            found.strays.clone_from(&before.strays);
+        }
+        for entry in before.entries.some(old) {
+            found.strays.remove(entry.name);
+        }
+        for entry in found.entries.some(new) {
+            if let Err(reason) = judge(&odb, &entry, &known)? {
+                found.strays.insert(entry.name.to_vec(), stray(entry.name, reason));
             }
         }
-        found.strays.sort();
         Ok(found)
     }
 
@@ -66,11 +71,10 @@ impl Endpoints {
     pub(crate) fn snapshot(&self, repo: &Repository, revision: Revision) -> Result<Snapshot, git2::Error> {
         let odb = repo.odb()?;
         let records = self
-            .records
-            .iter()
-            .map(|(key, id)| Ok((key.clone(), load(&odb, *id)?)))
+            .records(self.entries.all())
+            .map(|(key, entry)| Ok((key, load(&odb, entry.id)?)))
             .collect::<Result<_, git2::Error>>()?;
-        Ok(Snapshot { revision, records, strays: self.strays.clone() })
+        Ok(Snapshot { revision, records, strays: self.strays() })
     }
 
     /// Loads the records that changed since an earlier commit.
@@ -81,64 +85,43 @@ impl Endpoints {
         revision: Revision,
     ) -> Result<Delta, git2::Error> {
         let odb = repo.odb()?;
+        let Difference { old, new } = self.entries.difference(&before.entries);
+        let mut gone: BTreeMap<Key, Oid> = before.records(old).map(|(key, entry)| (key, entry.id)).collect();
         let mut changes = BTreeMap::new();
-        let mut old = before.records.iter().peekable();
-        for (key, id) in &self.records {
-            while let Some((gone, _)) = old.next_if(|(other, _)| *other < key) {
-                changes.insert(gone.clone(), None);
-            }
-            if old.next_if(|(other, _)| *other == key).is_none_or(|(_, other)| other != id) {
-                changes.insert(key.clone(), Some(load(&odb, *id)?));
+        for (key, entry) in self.records(new) {
+            if gone.remove(&key) != Some(entry.id) {
+                changes.insert(key, Some(load(&odb, entry.id)?));
             }
         }
-        changes.extend(old.map(|(gone, _)| (gone.clone(), None)));
-        Ok(Delta { revision, changes, strays: self.strays.clone() })
+        changes.extend(gone.into_keys().map(|key| (key, None)));
+        Ok(Delta { revision, changes, strays: self.strays() })
     }
 
     /// Returns the folder itself, as it is in the commit; nothing where there is none.
     pub(crate) fn raw(&self) -> &[u8] {
-        &self.raw
+        self.entries.raw()
     }
 
     /// Returns the id of a record's bytes.
     pub(crate) fn get(&self, key: &Key) -> Option<Oid> {
-        self.records.get(key).copied()
+        let name = key.as_str().as_bytes();
+        if self.strays.contains_key(name) {
+            return None;
+        }
+        self.entries.find(name).map(|entry| entry.id)
     }
-}
 
-/// One entry of a folder.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Entry<'a> {
-    mode: u32,
-    name: &'a [u8],
-    id: Oid,
-}
-
-/// Reads a folder's entries: `mode name\0id`, one after the other.
-fn entries(raw: &[u8]) -> Result<Vec<Entry<'_>>, git2::Error> {
-    let entry = |rest: &[u8]| -> Option<(u32, usize, usize, Oid)> {
-        let space = rest.iter().position(|byte| *byte == b' ')?;
-        let zero = space + rest[space..].iter().position(|byte| *byte == 0)?;
-        let mode = u32::from_str_radix(std::str::from_utf8(&rest[..space]).ok()?, 8).ok()?;
-        let id = Oid::from_bytes(rest.get(zero + 1..zero + 21)?).ok()?;
-        Some((mode, space + 1, zero, id))
-    };
-    let mut found = Vec::new();
-    let mut rest = raw;
-    while !rest.is_empty() {
-        let (mode, start, end, id) =
-            entry(rest).ok_or_else(|| git2::Error::from_str("the folder of the records is broken"))?;
-        found.push(Entry { mode, name: &rest[start..end], id });
-        rest = &rest[end + 21..];
+    /// Returns the records among the entries of a range.
+    fn records(&self, range: Range<usize>) -> impl Iterator<Item = (Key, Entry<'_>)> {
+        let fit = self.entries.some(range).filter(|entry| !self.strays.contains_key(entry.name));
+        fit.filter_map(|entry| Some((key(entry.name)?, entry)))
     }
-    Ok(found)
-}
 
-/// Counts the entries that are the same at the beginning, and of the others those at the end.
-fn common(old: &[Entry<'_>], new: &[Entry<'_>]) -> (usize, usize) {
-    let first = old.iter().zip(new).take_while(|(old, new)| old == new).count();
-    let (old, new) = (&old[first..], &new[first..]);
-    (first, old.iter().rev().zip(new.iter().rev()).take_while(|(old, new)| old == new).count())
+    fn strays(&self) -> Vec<Stray> {
+        let mut strays: Vec<_> = self.strays.values().cloned().collect();
+        strays.sort();
+        strays
+    }
 }
 
 fn key(name: &[u8]) -> Option<Key> {
