@@ -78,9 +78,9 @@ impl Peers {
         self.lock().values().filter(|peer| peer.lives()).count()
     }
 
-    /// Forgets the hosts that are in no record any more.
-    pub(super) fn keep(&self, is_there: impl Fn(IpAddr) -> bool) {
-        self.lock().retain(|host, _| is_there(*host));
+    /// Forgets a host that is in no record any more.
+    pub(super) fn forget(&self, host: IpAddr) {
+        self.lock().remove(&host);
     }
 }
 
@@ -105,7 +105,7 @@ mod tests {
         assert!((30..300).contains(&told), "{told} of 3,200");
         assert!(peers.hear(host), "it is back");
         assert_eq!(peers.living(), [host]);
-        peers.keep(|_| false);
+        peers.forget(host);
         assert_eq!(peers.standing(host), Standing::Unheard);
     }
 }

@@ -204,12 +204,14 @@ impl Teller {
             // After a start nobody is known to live. Who is told what it knows already only answers.
             return Some(News::Hello(revision));
         };
-        if !Arc::ptr_eq(&before.records, &view.records) {
-            self.peers.keep(|host| view.records.contains_key(&Record::key(host)));
+        let changed = view.changed_since(before).unwrap_or_default();
+        for host in changed.iter().filter_map(Record::host_of) {
+            if !view.records.contains_key(&Record::key(host)) {
+                self.peers.forget(host);
+            }
         }
         if before.readings == view.readings {
             // Who has just written lives. It doesn't know that of this host, and hears it now.
-            let changed = view.changed_since(before).unwrap_or_default();
             let hosts = changed.iter().filter(|key| **key != own).filter_map(Record::host_of);
             for host in hosts.filter(|host| id_of(view, *host).is_some()) {
                 if self.peers.hear(host)
