@@ -2,6 +2,7 @@
 
 use std::{path::Path, process::Command, sync::Arc};
 
+use ipnet::IpNet;
 use ipvland_store::{EndpointStore, Key, Nudge};
 use serde_json::{Value, json};
 use servers::{
@@ -105,16 +106,21 @@ pub(crate) fn key(number: usize) -> Key {
 
 /// Returns a host's record, as the daemon writes it; `round` changes it, and no route.
 pub(crate) fn record(number: usize, round: usize) -> String {
+    record_of(number, round, &[prefix(number)])
+}
+
+/// Returns a host's record with these prefixes.
+pub(crate) fn record_of(number: usize, round: usize, prefixes: &[IpNet]) -> String {
     let address = address(number);
     let record = json!({
         "version": 1,
         "host": address,
         "id": format!("{number:032x}"),
-        "name": format!("web-{number}"),
+        "name": if round == 0 { format!("web-{number}") } else { format!("web-{number}-{round}") },
         "next_hops": [address],
-        "networks": [{ "name": "blue", "prefixes": [prefix(number)] }],
+        "networks": [{ "name": "blue", "prefixes": prefixes }],
         "underlay": { "kind": "direct" },
-        "meta": { "round": round },
+        "meta": {},
     });
     serde_json::to_string_pretty(&record).expect("a record is JSON") + "\n"
 }

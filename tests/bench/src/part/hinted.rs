@@ -8,7 +8,7 @@ use tokio::task::block_in_place;
 
 use crate::{
     curve::Curve,
-    fleet::{Daemon, Segment, Shop, place::Place},
+    fleet::{Committer, Daemon, Segment, Shop, place::Place},
     how::{Hint, How},
     namespace::Namespace,
     peer::{BareEtcd, Get, GitProgram, Peer as _, PlainStore, stock},
@@ -114,17 +114,22 @@ pub(crate) async fn etcd(how: &How, segment: &Segment) -> Part {
         let endpoint = place.table["endpoints"][0].as_str().expect("a URL").to_owned();
         let bare = BareEtcd::new(vec![endpoint], "/beside".to_owned()).await;
         let mut pair = block_in_place(|| Pair::start(how, segment, &place, records));
-        let (mut told, mut peer) = (Vec::new(), Vec::new());
+        let committer = Committer::open(&place).await;
+        let [mut asked, mut told, mut peer] = [const { Vec::new() }; 3];
         for round in 0..how.rounds {
-            told.push(block_in_place(|| pair.round(how, round)).0);
+            asked.push(block_in_place(|| pair.round(how, round)).0);
+            told.push(committer.round(&mut pair.ears, round).await);
             peer.push(bare.tell(round).await);
         }
-        let [told, peer] = [told, peer].map(Sample::new);
-        let what = format!("etcd: commit on A to route in B's kernel, {} records", count(records));
-        curve.add("ipvland, etcd", records, told.median());
+        let [asked, told, peer] = [asked, told, peer].map(Sample::new);
+        curve.add("ipvland, etcd", records, asked.median());
         curve.add("bare put to watch", records, peer.median());
-        let row = Row::new("etcd", what, Unit::Ms, told).against("bare put to watch", &peer);
-        part.row(row.target(Target::Times(1.5)));
+        let row = |what: &str, sample| {
+            let what = format!("etcd: {what} to route in B's kernel, {} records", count(records));
+            Row::new("etcd", what, Unit::Ms, sample).against("bare put to watch", &peer)
+        };
+        part.row(row("commit", told).target(Target::Times(1.5)));
+        part.row(row("Docker's request on A", asked));
     }
     part.curves.push(curve);
     part

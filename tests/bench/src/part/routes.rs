@@ -166,7 +166,7 @@ impl Bench {
     async fn fill(&mut self, routes: usize, gateways: usize) -> Fill {
         eprint(&format!("routes: {routes} with {gateways} gateways"));
         let ours = Ours::new(self.link, routes, gateways);
-        let spread = ours.wanted();
+        let spread = ours.wanted().collect::<Vec<_>>();
         let plain = one_metric(&spread);
         let batch = IpBatch::new(&plain, LINK);
         let [mut own, mut raw_spread, mut raw, mut bird, mut ip_batch] = [const { Vec::new() }; 5];
@@ -212,7 +212,7 @@ impl Bench {
     /// Times the kernel when the link goes down, with our routes and with plain ones.
     async fn link_down(&mut self, routes: usize, part: &mut Part) {
         let ours = Ours::new(self.link, routes, routes);
-        let plain = one_metric(&ours.wanted());
+        let plain = one_metric(&ours.wanted().collect::<Vec<_>>());
         let (mut own, mut peer) = (Vec::new(), Vec::new());
         for round in 0..self.rounds {
             ours.pass().await;
@@ -250,7 +250,7 @@ impl Bench {
         for size in sizes.iter().copied() {
             let ours = Ours::new(self.link, size, size);
             let (mut own, mut raw_spread) = (Vec::new(), Vec::new());
-            let spread = ours.wanted();
+            let spread = ours.wanted().collect::<Vec<_>>();
             for _ in 0..SLOW_ROUNDS {
                 own.push(self.ours(&ours).await);
                 raw_spread.push(self.raw(&spread));

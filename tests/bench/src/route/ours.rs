@@ -29,20 +29,20 @@ impl Ours {
                 next_hop: next_hop.into(),
             }
         });
-        let kernel = Netlink::connect().expect("a netlink socket");
-        Self { kernel, accepted: accepted.collect(), link }
+        let mut accepted: Vec<_> = accepted.collect();
+        // As the daemon keeps them.
+        accepted.sort_by_key(|accepted| accepted.prefix);
+        Self { kernel: Netlink::connect().expect("a netlink socket"), accepted, link }
     }
 
     /// Returns the routes that it wants.
-    pub(crate) fn wanted(&self) -> Vec<Route> {
-        let route = |accepted: &Accepted| plan::route(accepted.prefix, accepted.next_hop, self.link);
-        self.accepted.iter().map(route).collect()
+    pub(crate) fn wanted(&self) -> impl Iterator<Item = Route> {
+        self.accepted.iter().map(|accepted| plan::route(accepted.prefix, accepted.next_hop, self.link))
     }
 
     /// Makes the kernel's routes so, as a full pass of the daemon does, and returns how many were written.
     pub(crate) async fn pass(&self) -> usize {
-        let wanted = self.wanted();
-        let plan = plan::plan(&wanted, &self.kernel.routes().await.expect("the kernel's routes"));
+        let plan = plan::merge(self.wanted(), &self.kernel.routes().await.expect("the kernel's routes"));
         self.write(&plan.ops).await;
         plan.ops.len()
     }
