@@ -21,6 +21,15 @@ fn work_out(grant: &Grant<'_>, records: &Records) -> Result<(Batch, Granted)> {
     Ok((batch, granted))
 }
 
+/// What came of a commit on what was known.
+enum AtOnce {
+    Done(Revision, Granted),
+    /// It was not done, or its answer was lost.
+    Tried,
+    /// Too little is known for a commit, or there is nothing to write.
+    NothingToGoBy,
+}
+
 impl Publisher {
     /// Writes the claims, and what is granted of the wishes.
     ///
@@ -29,12 +38,15 @@ impl Publisher {
     pub(super) async fn write(&self, wanted: &Claims, wishes: &Wishes, view: &View) -> Result<Granted> {
         let local = self.local.borrow().clone();
         let grant = Grant { id: &self.id, claims: wanted, wishes, local: &local };
-        if let Some((revision, granted)) = self.write_at_once(&grant, view).await? {
-            self.written(&revision, &granted);
-            return Ok(granted);
-        }
         // Whether there was something to write, and whether there is after the last look.
-        let mut tried = false;
+        let mut tried = match self.write_at_once(&grant, view).await? {
+            AtOnce::Done(revision, granted) => {
+                self.written(&revision, &granted);
+                return Ok(granted);
+            }
+            AtOnce::Tried => true,
+            AtOnce::NothingToGoBy => false,
+        };
         let mut last = (false, Granted { claims: wanted.clone(), answers: BTreeMap::new() });
         let revision = self
             .store
@@ -62,21 +74,21 @@ impl Publisher {
     }
 
     /// Commits on what the store showed last, without reading all of it anew: most of the time nobody wrote since, and
-    /// where somebody did, the store says so. Returns `None` where that is not enough to go by.
-    async fn write_at_once(&self, grant: &Grant<'_>, view: &View) -> Result<Option<(Revision, Granted)>> {
-        let Some(base) = view.as_the_store_is() else { return Ok(None) };
+    /// where somebody did, the store says so.
+    async fn write_at_once(&self, grant: &Grant<'_>, view: &View) -> Result<AtOnce> {
+        let Some(base) = view.as_the_store_is() else { return Ok(AtOnce::NothingToGoBy) };
         // What is refused or denied may be so by what is there no more.
-        let Ok((batch, granted)) = work_out(grant, &view.records) else { return Ok(None) };
+        let Ok((batch, granted)) = work_out(grant, &view.records) else { return Ok(AtOnce::NothingToGoBy) };
         if granted.answers.values().any(Result::is_err) || is_there(&batch, &view.records) {
-            return Ok(None);
+            return Ok(AtOnce::NothingToGoBy);
         }
         match self.store.commit(base, batch).await {
-            Ok(revision) => Ok(Some((revision, granted))),
+            Ok(revision) => Ok(AtOnce::Done(revision, granted)),
             // A store that asks to be left alone is.
             Err(error) if error.remedy() == Remedy::GiveUp || error.pause().is_some() => Err(error),
             Err(error) => {
                 tracing::debug!(%base, %error, "reading the store before writing to it");
-                Ok(None)
+                Ok(AtOnce::Tried)
             }
         }
     }

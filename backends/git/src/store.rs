@@ -344,6 +344,7 @@ impl Inner {
                 self.fetch(memory, repo, connection, &look)?;
                 // A clone begins with the newest commit, and another's revision may be from before it.
                 if before.is_some_and(|before| repo.find_commit(before).is_err()) && repo.is_shallow() {
+                    memory.wrote_much();
                     self.server.fetch_history(connection, &look)?;
                 }
             }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
-use ipvland_store::{Delta, EndpointStore, Result};
+use ipvland_store::{Delta, EndpointStore, Error, Result};
 
 use super::*;
 use crate::fleet::Source;
@@ -15,6 +15,8 @@ struct Counting {
     records: MemoryStore,
     reads: Arc<AtomicUsize>,
     writes: Arc<AtomicUsize>,
+    /// Whether the answers to commits are lost on their way.
+    loses_answers: bool,
 }
 
 #[async_trait]
@@ -26,7 +28,8 @@ impl EndpointStore for Counting {
 
     async fn commit(&self, base: &Revision, batch: Batch) -> Result<Revision> {
         self.writes.fetch_add(1, Ordering::Relaxed);
-        self.records.commit(base, batch).await
+        let answer = self.records.commit(base, batch).await;
+        if self.loses_answers { Err(Error::away("the answer is lost")) } else { answer }
     }
 
     fn watch(&self, after: Revision) -> BoxStream<'static, Result<Delta>> {
@@ -116,4 +119,18 @@ async fn what_is_not_as_the_store_is_is_nothing_to_go_by() {
     let (written, reads, _) = store.publish(&View { source: Source::Disk, ..known }, "10.1.48.0/24").await;
     assert!(written.is_ok(), "{written:?}");
     assert_eq!(reads, 1);
+}
+
+#[tokio::test]
+async fn the_others_hear_of_a_commit_whose_answer_was_lost() {
+    let store = Counting { loses_answers: true, ..Counting::default() };
+    let view = store.view().await;
+    let state = tempfile::tempdir().unwrap();
+    let views = watch::Sender::new(Arc::default()).subscribe();
+    let (publisher, _senders) = publisher("git", Arc::new(store.clone()), &state, views, &["10.1.48.0/24"]);
+    let told = publisher.nudge.commits();
+    let written = publisher.write(&claims("10.1.1.48", &["10.1.48.0/24"]), &Wishes::default(), &view).await;
+    assert!(written.is_ok() && store.holds("10.1.48.0/24").await, "{written:?}");
+    assert_eq!(store.writes.load(Ordering::Relaxed), 1);
+    assert_eq!(*told.borrow(), store.view().await.revision);
 }
