@@ -4,7 +4,7 @@
 //! than it told last. Otherwise the store's word stands: a record that an operator edited by hand is left as it is, and
 //! told in the status.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc, time::Duration};
 
 use ipvland_store::{EndpointStore, Nudge, Remedy, transact::Retry};
 use serde::{Deserialize, Serialize};
@@ -152,7 +152,7 @@ impl Publisher {
         };
         let (claims, state, pause) = match written {
             Ok(granted) => {
-                settled.save(granted.claims.clone(), view.readings);
+                settled.save(granted.claims.clone(), view.readings).await;
                 let state = settled.state(&granted.claims, &view);
                 // The view is from before: what it shows next may be room.
                 *denied = Denied { wishes, view: Arc::clone(&view), since: Instant::now() };
@@ -287,10 +287,13 @@ impl Settled {
         Self { file, place, claims: told.map(|told| told.claims), elsewhere, reading: 0, seen: true }
     }
 
-    fn save(&mut self, claims: Claims, reading: u64) {
+    async fn save(&mut self, claims: Claims, reading: u64) {
         let told = SettledFile { store: self.place.clone(), claims };
-        let written = serde_json::to_vec(&told).map_err(std::io::Error::other);
-        if let Err(error) = written.and_then(|bytes| durable::write(&self.file, &bytes)) {
+        let (file, content) = (self.file.clone(), serde_json::to_vec(&told));
+        // Off this thread, which has to tell the other hosts meanwhile.
+        let writing =
+            tokio::task::spawn_blocking(move || durable::write(&file, &content.map_err(io::Error::other)?));
+        if let Err(error) = writing.await.unwrap_or_else(|failed| Err(io::Error::other(failed))) {
             tracing::warn!(file = %self.file.display(), %error, "cannot remember what was published; free the disk");
         }
         self.claims = Some(told.claims);

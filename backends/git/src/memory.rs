@@ -18,6 +18,8 @@ pub(crate) struct Memory {
     /// How many calls wrote a little since the size of what is on the disk was looked at; `None` where it's time to look.
     writes: Option<u32>,
     pub(crate) folders: Folders,
+    /// The last commit that was pushed with what it was based on, if nobody has looked at the branch since.
+    pub(crate) pushed: Option<(Option<Oid>, Oid)>,
     endpoints: Option<(Option<Oid>, Arc<Endpoints>)>,
     told_absent: bool,
 }
@@ -91,6 +93,7 @@ impl Memory {
 
     /// Forgets what was read from a clone that is no more.
     pub(crate) fn forget(&mut self) {
+        self.pushed = None;
         self.endpoints = None;
         self.folders = Folders::default();
     }

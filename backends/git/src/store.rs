@@ -138,12 +138,14 @@ impl EndpointStore for GitStore {
     }
 
     fn watch(&self, after: Revision) -> BoxStream<'static, Result<Delta>> {
-        let inner = Arc::clone(&self.inner);
+        let (inner, nudge) = (Arc::clone(&self.inner), self.nudge.clone());
         ipvland_store::poll::poll(after, self.interval, self.nudge.clone(), move |after| {
-            let inner = Arc::clone(&inner);
+            let (inner, own) = (Arc::clone(&inner), nudge.last_commit());
             async move {
-                Inner::run(&inner, "watch", move |inner, memory, repo| inner.changes(memory, repo, &after))
-                    .await
+                Inner::run(&inner, "watch", move |inner, memory, repo| {
+                    inner.changes(memory, repo, &after, own.as_ref())
+                })
+                .await
             }
         })
     }
@@ -271,6 +273,7 @@ impl Inner {
         match push::push(&self.server, repo, &branch, base, &written)? {
             Pushed::Done => {
                 remember(repo, &branch, written.commit)?;
+                memory.pushed = Some((base, written.commit));
                 if let Some(folder) = written.folder {
                     memory.folders.keep(folder.id, folder.new.into());
                 }
@@ -328,16 +331,24 @@ impl Inner {
         .into())
     }
 
-    /// Returns what changed after a revision, or `None`.
+    /// Returns what changed after a revision, or `None`. Where that is `own`, which this host has just pushed on it, and
+    /// nobody has looked since, the server is not asked: it has other hosts to answer at that moment.
     fn changes(
         &self,
         memory: &mut Memory,
         repo: &Repository,
         after: &Revision,
+        own: Option<&Revision>,
     ) -> Result<Option<Delta>, Failure> {
         let Some(before) = parse(after) else {
             return Err(Error::history_gone(format!("{after} is no commit of a git repository")).into());
         };
+        if let Some((base, pushed)) = memory.pushed.take() {
+            let pushed = Some(pushed);
+            if base == before && own == Some(&revision(pushed)) {
+                return Ok(Some(difference(memory, repo, before, pushed)?));
+            }
+        }
         let look = self.server.connect(repo, |connection| {
             let look = self.server.look(connection)?;
             if look.tip != before {
@@ -355,9 +366,7 @@ impl Inner {
             return Ok(None);
         }
         self.check_history(repo, &look, before)?;
-        let old = memory.read(repo, before)?;
-        let new = memory.read(repo, look.tip)?;
-        Ok(Some(new.since(&old, repo, revision(look.tip))?))
+        Ok(Some(difference(memory, repo, before, look.tip)?))
     }
 
     /// Checks that a branch went on from a commit, and was not rewritten.
@@ -379,4 +388,16 @@ impl Inner {
         ))
         .into())
     }
+}
+
+/// Returns what changed from one commit to another.
+fn difference(
+    memory: &mut Memory,
+    repo: &Repository,
+    before: Option<Oid>,
+    after: Option<Oid>,
+) -> Result<Delta, git2::Error> {
+    let old = memory.read(repo, before)?;
+    let new = memory.read(repo, after)?;
+    new.since(&old, repo, revision(after))
 }

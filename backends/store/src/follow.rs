@@ -207,7 +207,7 @@ impl<S: EndpointStore + ?Sized> Follower<S> {
             self.wakes.borrow_and_update();
         }
         let begun = Instant::now();
-        let mut hints = self.hints.clone();
+        let (mut hints, mut commits) = (self.hints.clone(), self.nudge.commits());
         let hinted = async {
             // Who has written finds the store there. Many who say so are asked by no more than a question a second.
             let heard = hints.changed().await;
@@ -217,6 +217,7 @@ impl<S: EndpointStore + ?Sized> Follower<S> {
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             _ = self.wakes.changed() => debug!("Nudged to ask the store again"),
+            Ok(()) = commits.changed() => debug!("The store has taken a commit, and is asked again"),
             _ = hinted => debug!("Asking the store again for a hint"),
         }
         self.hints.borrow_and_update();

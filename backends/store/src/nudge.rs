@@ -15,7 +15,7 @@ use crate::{Revision, bucket::Bucket, pace::Pace};
 /// - [`wake`](Self::wake) says "look now".
 /// - [`hint`](Self::hint) says "there is this revision", by hearsay: who has it does nothing, and a hint for nothing costs a
 ///   look that is rate-limited.
-/// - [`committed`](Self::committed) says "this host has written", which whoever tells the other hosts waits for.
+/// - [`committed`](Self::committed) says "this host has written", which pollers and whoever tells the other hosts wait for.
 ///
 /// The pollers tell by it what they look at and how often ([`counts`](Self::counts)), and whether there is one at all
 /// ([`polled`](Self::polled)): nobody needs to hint at stores that push their events.
@@ -138,13 +138,20 @@ impl Nudge {
         self.shared.hints.subscribe()
     }
 
-    /// Tells that this host has written a revision: wakes the pollers, so that they see it, and whoever tells the others.
+    /// Tells that this host has written a revision: pollers look for it, and whoever tells the others does so.
+    ///
+    /// It is no [wake](Self::wake): a store that remembers what it has written may answer that look without asking anybody,
+    /// where a wake is for what others have written. It MUST NOT be called before the store has said that it is done.
     pub fn committed(&self, revision: Revision) {
-        self.wake();
         self.shared.committed.send_replace(Some(revision));
     }
 
-    /// Returns the newest revision that this host has written, from now on.
+    /// Returns the newest revision that this host has written.
+    pub fn last_commit(&self) -> Option<Revision> {
+        self.shared.committed.borrow().clone()
+    }
+
+    /// Returns the newest revision that this host has written, and tells each from now on.
     pub fn commits(&self) -> watch::Receiver<Option<Revision>> {
         self.shared.committed.subscribe()
     }

@@ -40,6 +40,10 @@ const WIDEST_SPREAD: Duration = Duration::from_millis(250);
 /// since the store may have changed between the caller's snapshot and now. A nudge that comes while `look` runs leads
 /// to another look.
 ///
+/// What this host [has written](Nudge::committed) is looked for at once as well. `look` may answer that with what the store
+/// remembers of it, as long as nobody asked for anything else: where it brings just that revision on another occasion, it
+/// is called again.
+///
 /// A [hint](Nudge::hint) for a revision that was seen lately leads to none. Else a look is made at once, and where it finds
 /// nothing a few more within seconds. Hints that bring nothing cost a look a second at most, after the first few.
 ///
@@ -59,13 +63,14 @@ where
 {
     nudge.poller_listens();
     nudge.saw(&after);
-    let (wakes, hints) = (nudge.listen(), nudge.hints());
+    let (wakes, hints, commits) = (nudge.listen(), nudge.hints(), nudge.commits());
     let poller = Poller {
         after,
         interval: interval.into(),
         failures: 0,
         wakes,
         hints,
+        commits,
         nudge,
         next: Next::Look(Why::Told),
         chase: None,
@@ -81,6 +86,8 @@ struct Poller<L> {
     failures: u32,
     wakes: watch::Receiver<u64>,
     hints: watch::Receiver<Hint>,
+    /// What this host has written.
+    commits: watch::Receiver<Option<Revision>>,
     /// Kept also so that `wakes` never finds the sender gone.
     nudge: Nudge,
     next: Next,
@@ -103,6 +110,8 @@ enum Why {
     Told,
     /// There is a hint that has brought nothing yet.
     Hinted,
+    /// This host has written.
+    Own,
 }
 
 /// A hint that has brought nothing yet.
@@ -132,7 +141,10 @@ where
                 Next::End => return None,
             };
             // Wakes up to here are answered by this look; one that comes during it is not.
-            self.wakes.borrow_and_update();
+            if why != Why::Own {
+                self.wakes.borrow_and_update();
+            }
+            let own = self.commits.borrow_and_update().clone();
             trace!(after = %self.after, "Looking for changes in the store");
             self.next = Next::Pause;
             self.begin(why);
@@ -140,7 +152,11 @@ where
                 Ok(Some(delta)) => {
                     self.failures = 0;
                     self.after = delta.revision.clone();
-                    self.found(why);
+                    if own.as_ref() == Some(&self.after) {
+                        self.found_own(why);
+                    } else {
+                        self.found(why);
+                    }
                     return Some(Ok(delta));
                 }
                 Ok(None) => {
@@ -188,10 +204,21 @@ impl<L> Poller<L> {
                 state.pace.hint_brought_news();
             }
             (None, Why::Due) => state.pace.found_news(),
-            // This host's own commit says nothing of the others.
             (None, _) => {}
         }
         state.counts.interval = Some(state.pace.interval(self.interval, state.hosts));
+    }
+
+    /// Notes that a look brought what this host has written, which says nothing of the others.
+    fn found_own(&mut self, why: Why) {
+        self.nudge.saw(&self.after);
+        if let Some(chase) = &mut self.chase {
+            // It may have brought what the hint was for, too.
+            chase.late = true;
+        }
+        if why != Why::Own {
+            self.next = Next::Look(why);
+        }
     }
 
     /// Notes that a look brought nothing, and decides whether to look again for a hint.
@@ -246,6 +273,7 @@ impl<L> Poller<L> {
                     debug!("Nudged to look at the store");
                     return Why::Told;
                 }
+                Ok(()) = self.commits.changed() => return Why::Own,
                 _ = self.hints.changed() => self.heard(),
                 () = sleep_until(chased) => {
                     debug!("Looking at the store for a hint");

@@ -95,6 +95,46 @@ async fn a_nudge_during_a_look_leads_to_another() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_commit_of_this_host_leads_to_one_look() {
+    let nudge = Nudge::new();
+    let (looks, mut deltas) = counted(&nudge, |look| Ok((look == 2).then(|| delta("2".into())).flatten()));
+    let writer = tokio::spawn(async move {
+        sleep(Duration::from_secs(1)).await;
+        nudge.committed(Revision::new("2"));
+    });
+    let start = Instant::now();
+    assert_eq!(deltas.next().await.unwrap().unwrap().revision.as_str(), "2");
+    assert_eq!(start.elapsed().as_secs(), 1);
+    timeout(Duration::from_secs(8), deltas.next()).await.unwrap_err();
+    assert_eq!(looks.load(Ordering::Relaxed), 2);
+    writer.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_this_host_has_written_is_no_answer_to_others() {
+    let nudge = Nudge::new();
+    // The store tells from memory what was written; what another wrote after it takes a second look.
+    let (looks, mut deltas) = counted(&nudge, |look| match look {
+        1 => Ok(None),
+        2 => Ok(delta("own".into())),
+        3 => Ok(delta("another's".into())),
+        _ => Ok(None),
+    });
+    let waker = tokio::spawn(async move {
+        sleep(Duration::from_secs(1)).await;
+        nudge.committed(Revision::new("own"));
+        nudge.wake();
+    });
+    let start = Instant::now();
+    for told in ["own", "another's"] {
+        assert_eq!(deltas.next().await.unwrap().unwrap().revision.as_str(), told);
+    }
+    assert_eq!(start.elapsed().as_secs(), 1);
+    assert_eq!(looks.load(Ordering::Relaxed), 3);
+    waker.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn pauses_double_up_to_a_minute_while_looks_fail_and_shrink_back() {
     let (_, mut deltas) = counted(&Nudge::new(), |look| match look {
         1..=5 => Err(Error::away("away")),

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, fs, path::Path, time::Duration};
 
+use futures::StreamExt as _;
 use ipvland_store::{EndpointStore as _, Error, Remedy};
 use serde_json::{Value, json};
 use servers::git::{
@@ -57,6 +58,34 @@ async fn a_look_is_one_request_and_a_push_after_another_one_too() {
     assert_eq!(server.log().len(), before + 1, "{:?}", server.log());
     host.commit(&base, put("10.1.1.1.json", "two")).await;
     assert_eq!(server.log().len(), before + 2, "{:?}", server.log());
+}
+
+#[tokio::test]
+async fn what_this_host_has_pushed_is_told_without_asking_the_server() {
+    let server = HttpServer::start();
+    server.repositories.create("overlay.git", "main");
+    let url = server.full_url("overlay.git");
+    let host = Host::open(1, &url, json!({ "interval": "1h" }));
+    let base = host.publish("10.1.1.1.json", "one").await;
+    let mut watch = host.store.watch(base.clone());
+    let mut told = async || tokio::time::timeout(Duration::from_secs(5), watch.next()).await;
+    // The first look is made at once, and finds nothing.
+    tokio::time::timeout(Duration::from_millis(500), told()).await.unwrap_err();
+
+    let own = host.commit(&base, put("10.1.1.1.json", "two")).await;
+    let before = server.log().len();
+    host.nudge.committed(own.clone());
+    let delta = told().await.unwrap().unwrap().unwrap();
+    assert_eq!((&delta.revision, delta.changes.len()), (&own, 1));
+    assert_eq!(server.log().len(), before, "{:?}", server.log());
+
+    // What another wrote right after it is not missed by who was woken for it.
+    let next = host.commit(&own, put("10.1.1.1.json", "three")).await;
+    let other = Host::open(2, &url, json!({}));
+    let last = other.publish("10.1.1.2.json", "another").await;
+    host.nudge.committed(next);
+    host.nudge.wake();
+    while told().await.unwrap().unwrap().unwrap().revision != last {}
 }
 
 #[tokio::test]
