@@ -101,27 +101,33 @@ pub fn refused_everywhere(records: &Records) -> Vec<Refused> {
 ///
 /// What no host can own doesn't count: one bad record must not keep a fleet from publishing.
 pub fn taken<'a>(records: &'a Records, own: Option<&Key>) -> Vec<(IpNet, &'a Key, &'a Record)> {
-    let own_host = own.and_then(Record::host_of);
-    let mut hosts: Vec<(&Key, &Record)> = records
-        .iter()
-        .filter_map(|(key, record)| record.as_deref().ok().map(|record| (key, record)))
-        .filter(|(key, record)| Some(*key) != own && Some(record.host) != own_host)
-        .collect();
+    let mut hosts: Vec<(&Key, &Record)> = others(records, own).collect();
     hosts.sort_by_key(|(key, record)| (record.host, *key));
-    let space = hosts.into_iter().flat_map(|(key, record)| {
-        let prefixes = record.prefixes().map(|(_, prefix)| prefix);
-        prefixes.chain(record.blocks.iter().copied()).map(move |net| (net, key, record))
-    });
-    space.filter(|(net, ..)| reserved::check_prefix(*net).is_ok()).collect()
+    hosts.into_iter().flat_map(|(key, record)| space(record).map(move |net| (net, key, record))).collect()
 }
 
 /// Returns the first record other than `own` that holds a prefix or block which overlaps one of `claims`, as (claim, what
 /// it holds, its key).
 pub fn overlap(records: &Records, own: Option<&Key>, claims: &[IpNet]) -> Option<(IpNet, IpNet, Key)> {
-    taken(records, own).into_iter().find_map(|(theirs, key, _)| {
-        let claim = claims.iter().find(|claim| touch(claim, &theirs))?;
-        Some((*claim, theirs, key.clone()))
-    })
+    let overlaps = others(records, own).filter_map(|(key, record)| {
+        let both = |theirs| claims.iter().find(|claim| touch(claim, &theirs)).map(|claim| (*claim, theirs));
+        space(record).find_map(both).map(|both| (record.host, key, both))
+    });
+    let (_, key, (claim, theirs)) = overlaps.min_by_key(|(host, key, _)| (*host, *key))?;
+    Some((claim, theirs, key.clone()))
+}
+
+/// Returns the records that can be read, but this host's own.
+fn others<'a>(records: &'a Records, own: Option<&Key>) -> impl Iterator<Item = (&'a Key, &'a Record)> {
+    let own_host = own.and_then(Record::host_of);
+    let read = records.iter().filter_map(|(key, record)| Some((key, record.as_deref().ok()?)));
+    read.filter(move |(key, record)| Some(*key) != own && Some(record.host) != own_host)
+}
+
+/// Returns what a record holds of the address space, without what no host can own.
+fn space(record: &Record) -> impl Iterator<Item = IpNet> {
+    let held = record.prefixes().map(|(_, prefix)| prefix).chain(record.blocks.iter().copied());
+    held.filter(|net| reserved::check_prefix(*net).is_ok())
 }
 
 /// Says why no container can be known by an address: loopback, multicast, link-local, unspecified.

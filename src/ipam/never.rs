@@ -15,10 +15,8 @@ impl Inner {
     /// Returns what is never given of a pool, as subnets for a wish.
     pub(super) fn barred(&self, pool: &Pool, hosts: &Hosts) -> Vec<IpNet> {
         let single = pool.ends().into_iter().chain(self.gateways(pool)).chain(pool.auxiliary.iter().copied());
-        let hosts =
-            hosts.addresses.range(pool.net.network()..=pool.net.broadcast()).map(|(address, _)| *address);
         let reserved = self.config.reserved.iter().filter_map(|reserved| common(pool.net, *reserved));
-        single.chain(hosts).map(IpNet::from).chain(reserved).collect()
+        single.chain(hosts.inside(pool.net)).map(IpNet::from).chain(reserved).collect()
     }
 
     /// Returns the same as ranges for the search.
@@ -40,7 +38,7 @@ impl Inner {
             format!("is an auxiliary address of {net}")
         } else if let Some(reserved) = reserved {
             format!("is kept free by network.reserved ({reserved})")
-        } else if let Some(host) = hosts.addresses.get(&address) {
+        } else if let Some(host) = hosts.whose(address) {
             format!("is an address of {host}")
         } else {
             return None;
