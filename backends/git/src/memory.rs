@@ -20,6 +20,8 @@ pub(crate) struct Memory {
     pub(crate) folders: Folders,
     /// The last commit that was pushed with what it was based on, if nobody has looked at the branch since.
     pub(crate) pushed: Option<(Option<Oid>, Oid)>,
+    /// Where the branch is, if the clone doesn't say so yet.
+    pub(crate) moved_to: Option<Oid>,
     endpoints: Option<(Option<Oid>, Arc<Endpoints>)>,
     told_absent: bool,
 }
@@ -71,8 +73,9 @@ impl Memory {
         is_time
     }
 
-    /// Remembers which branch it is, and says once that it isn't there yet.
+    /// Remembers which branch it is and where, and says once that it isn't there yet.
     pub(crate) fn note(&mut self, look: &Look, server: &Server) {
+        self.moved_to = look.tip;
         if look.tip.is_none() && look.has_others && !self.told_absent {
             tracing::warn!(
                 branch = look.branch,
@@ -94,6 +97,7 @@ impl Memory {
     /// Forgets what was read from a clone that is no more.
     pub(crate) fn forget(&mut self) {
         self.pushed = None;
+        self.moved_to = None;
         self.endpoints = None;
         self.folders = Folders::default();
     }

@@ -4,7 +4,7 @@ use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
 use git2::{
     ErrorClass, ErrorCode, FileMode, ObjectType, Oid, PushOptions, RemoteCallbacks, RemoteRedirect,
-    Repository, Signature,
+    Repository, Signature, Tree,
 };
 use ipvland_store::{Batch, Error, MAX_RECORD_BYTES, Writer};
 
@@ -101,7 +101,7 @@ pub(crate) fn write(
         let there = endpoints.get(key);
         match change {
             Some(bytes) => {
-                let blob = repo.blob(bytes)?;
+                let blob = loose::write(repo, ObjectType::Blob, bytes)?;
                 if there != Some(blob) {
                     blobs.push(blob);
                     changes.insert(key.as_str().as_bytes(), Some(blob));
@@ -117,24 +117,37 @@ pub(crate) fn write(
     }
     let (new, steps) =
         splice(old, &changes).ok_or_else(|| git2::Error::from_str("the folder of the records is broken"))?;
-    let mut top = repo.treebuilder(root.as_ref())?;
     let mut written_folder = None;
-    if new.is_empty() {
-        // Git knows no empty folders.
-        if entry.is_some() {
-            top.remove(FOLDER)?;
-        }
-    } else {
+    // Git knows no empty folders.
+    if !new.is_empty() {
         let id = loose::write(repo, ObjectType::Tree, &new)?;
-        top.insert(FOLDER, id, FileMode::Tree.into())?;
         written_folder = Some(Folder { old: folder.map(|id| (id, old.len())), id, new, steps });
     }
-    let root = top.write()?;
+    let root = with_folder(root.as_ref(), written_folder.as_ref().map(|folder| folder.id));
+    let root = loose::write(repo, ObjectType::Tree, &root)?;
     let tree = repo.find_tree(root)?;
     let who = signature(writer)?;
     let parents: Vec<_> = parent.iter().collect();
-    let commit = repo.commit(None, &who, &who, &subject(batch), &tree, &parents)?;
+    let commit = repo.commit_create_buffer(&who, &who, &subject(batch), &tree, &parents)?;
+    let commit = loose::write(repo, ObjectType::Commit, &commit)?;
     Ok(Some(Written { commit, root, folder: written_folder, blobs }))
+}
+
+/// Returns the top folder of a commit with another folder of the records, or with none.
+fn with_folder(old: Option<&Tree<'_>>, folder: Option<Oid>) -> Vec<u8> {
+    const TREE: i32 = 0o040_000;
+    let others = old.into_iter().flatten().filter(|entry| entry.name_bytes() != FOLDER.as_bytes());
+    let others = others.map(|entry| (entry.filemode_raw(), entry.name_bytes().to_vec(), entry.id()));
+    let mut entries: Vec<_> = others.chain(folder.map(|id| (TREE, FOLDER.into(), id))).collect();
+    // As if the names of folders ended with a slash (`base_name_compare` in Git's read-cache.c).
+    entries.sort_by_cached_key(|(mode, name, _)| {
+        let slash: &[u8] = if *mode == TREE { b"/" } else { b"" };
+        [name, slash].concat()
+    });
+    let line = |(mode, name, id): &(i32, Vec<u8>, Oid)| {
+        [format!("{mode:o} ").as_bytes(), name, b"\0", id.as_bytes()].concat()
+    };
+    entries.iter().flat_map(line).collect()
 }
 
 /// Moves the branch from `base` to the commit that was written, at the server, if it is at `base`.
@@ -290,6 +303,38 @@ mod tests {
         let locked = "error: cannot lock ref 'refs/heads/main': Unable to create 'main.lock': File exists.";
         assert!(!is_race("failed to update ref", locked));
         assert!(!is_race("pre-receive hook declined", "the policy is at 1 but expected 2"));
+    }
+
+    /// libgit2's own builder says what is right.
+    #[test]
+    fn the_top_folder_keeps_what_else_is_in_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let repo = Repository::init_bare(folder.path()).unwrap();
+        let (file, empty) = (repo.blob(b"").unwrap(), repo.treebuilder(None).unwrap().write().unwrap());
+        let mut builder = repo.treebuilder(None).unwrap();
+        builder.insert("a", file, FileMode::Blob.into()).unwrap();
+        let other = builder.write().unwrap();
+        let mut before = None;
+        for (name, id, mode) in [
+            ("README", file, FileMode::Blob),
+            ("endpoints", empty, FileMode::Tree),
+            ("endpoints.md", file, FileMode::BlobExecutable),
+            ("endpoints0", empty, FileMode::Tree),
+            ("zone", file, FileMode::Link),
+        ] {
+            builder.insert(name, id, mode.into()).unwrap();
+            for new in [Some(empty), Some(other), None] {
+                let mut right = repo.treebuilder(before.as_ref()).unwrap();
+                match new {
+                    Some(id) => drop(right.insert(FOLDER, id, FileMode::Tree.into()).unwrap()),
+                    None if right.get(FOLDER).unwrap().is_some() => right.remove(FOLDER).unwrap(),
+                    None => {}
+                }
+                let made = loose::write(&repo, ObjectType::Tree, &with_folder(before.as_ref(), new)).unwrap();
+                assert_eq!(made, right.write().unwrap(), "{name} {new:?}");
+            }
+            before = Some(repo.find_tree(builder.write().unwrap()).unwrap());
+        }
     }
 
     #[test]

@@ -104,8 +104,7 @@ impl Server {
         }
     }
 
-    /// Downloads what the clone lacks of the branch, and remembers where the branch is. Returns how that is kept, or `None`
-    /// where nothing was lacking.
+    /// Downloads what the clone lacks of the branch. Returns how that is kept, or `None` where nothing was lacking.
     pub(crate) fn fetch(
         &self,
         repo: &Repository,
@@ -115,7 +114,6 @@ impl Server {
     ) -> Result<Option<Kept>, Failure> {
         let Some(tip) = look.tip else { return Ok(None) };
         if repo.find_commit(tip).is_ok() {
-            remember(repo, &look.branch, tip)?;
             return Ok(None);
         }
         // A new clone begins with the newest commit, and what came before it is the server's to keep. Later the commits in
@@ -127,7 +125,6 @@ impl Server {
             && let Some(kept) = http_fetch::fetch(client, &talk, repo, folders, have, tip)?
         {
             tracing::debug!(branch = look.branch, %tip, "fetched what is new on the branch");
-            remember(repo, &look.branch, tip)?;
             return Ok(Some(kept));
         }
         let depth = i32::from(is_new && !matches!(self.address.route, Route::Path(_)));
@@ -174,7 +171,7 @@ impl Server {
 const NO_SHALLOW: &str = "server doesn't support shallow";
 
 /// Keeps a commit of the branch from being forgotten, and tells the next fetch what is here.
-pub(crate) fn remember(repo: &Repository, branch: &str, tip: Oid) -> Result<(), Failure> {
+pub(crate) fn remember(repo: &Repository, branch: &str, tip: Oid) -> Result<(), git2::Error> {
     let name = tracking(branch);
     if repo.refname_to_id(&name).ok() != Some(tip) {
         repo.reference(&name, tip, true, "")?;

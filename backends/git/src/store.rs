@@ -13,7 +13,7 @@ use git2::{Oid, RemoteConnection, Repository};
 use ipvland_store::{
     Batch, Delta, EndpointStore, Error, Interval, Nudge, OpenContext, Result, Revision, Snapshot, Writer,
 };
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, oneshot};
 
 use crate::{
     address::{Address, Route, UserInfo},
@@ -26,7 +26,7 @@ use crate::{
     memory::Memory,
     own, push,
     push::Pushed,
-    remote::{Look, Server, remember},
+    remote::{Look, Server},
     revision::{parse, revision, short},
     settings::Settings,
     ssh::Ssh,
@@ -165,7 +165,11 @@ impl Inner {
         let inner = Arc::clone(inner);
         let ended = tokio::time::timeout(limit, async move {
             let mut memory = Arc::clone(&inner.memory).lock_owned().await;
-            tokio::task::spawn_blocking(move || inner.attempt(name, &mut memory, work)).await
+            let (tell, answer) = oneshot::channel();
+            tokio::task::spawn_blocking(move || {
+                inner.attempt(name, &mut memory, work, |answer| _ = tell.send(answer));
+            });
+            answer.await
         })
         .await;
         match ended {
@@ -180,31 +184,60 @@ impl Inner {
         }
     }
 
-    /// Runs work on the clone; and once more on a new clone when this one turns out to be broken.
+    /// Runs work on the clone, tells what came of it, and leaves the clone in order for the next call.
     fn attempt<T>(
         &self,
         name: &'static str,
         memory: &mut Memory,
         work: impl Fn(&Self, &mut Memory, &Repository) -> Result<T, Failure>,
-    ) -> Result<T> {
-        let _lock = clone::lock(&self.clone)?;
-        let _call = Call::begin(name, &self.server, self.silence, self.limit);
-        let repo = upkeep::tidied(&self.clone, &self.server.address, self.own.as_deref(), memory)?;
+        tell: impl FnOnce(Result<T>),
+    ) {
+        let opened = clone::lock(&self.clone).and_then(|lock| Ok((lock, self.open_clone(clone::open)?)));
+        let (_lock, mut repo) = match opened {
+            Ok(opened) => opened,
+            Err(error) => return tell(Err(error)),
+        };
+        let call = Call::begin(name, &self.server, self.silence, self.limit);
+        let answer = self.on_clone(memory, &mut repo, work);
+        drop(call);
+        tell(answer);
+        let address = &self.server.address;
+        let settled = match upkeep::settle(&self.clone, address, self.own.as_deref(), memory, repo) {
+            Err(Failure::Clone(why)) => {
+                self.warn_of(why.message());
+                memory.forget();
+                clone::remake(&self.clone).map(drop)
+            }
+            Err(Failure::Store(error)) => Err(error),
+            Ok(()) => Ok(()),
+        };
+        if let Err(error) = settled {
+            tracing::warn!("{error}");
+        }
+    }
+
+    fn open_clone(&self, open: impl FnOnce(&Path) -> Result<Repository>) -> Result<Repository> {
+        let repo = open(&self.clone)?;
         upkeep::reach(&self.server.address, &repo)?;
-        let why = match work(self, memory, &repo) {
+        Ok(repo)
+    }
+
+    /// Runs work on the clone; and once more on a new clone when this one turns out to be broken.
+    fn on_clone<T>(
+        &self,
+        memory: &mut Memory,
+        repo: &mut Repository,
+        work: impl Fn(&Self, &mut Memory, &Repository) -> Result<T, Failure>,
+    ) -> Result<T> {
+        let why = match work(self, memory, repo) {
             Ok(answer) => return Ok(answer),
             Err(Failure::Store(error)) => return Err(error),
             Err(Failure::Clone(why)) => why,
         };
-        tracing::warn!(
-            clone = %self.clone.display(), error = why.message(),
-            "the clone is broken and is made again"
-        );
-        drop(repo);
+        self.warn_of(why.message());
         memory.forget();
-        let repo = clone::remake(&self.clone)?;
-        upkeep::reach(&self.server.address, &repo)?;
-        work(self, memory, &repo).map_err(|failure| match failure {
+        *repo = self.open_clone(clone::remake)?;
+        work(self, memory, repo).map_err(|failure| match failure {
             Failure::Store(error) => error,
             Failure::Clone(why) => Error::away(format!(
                 "the clone {} of {} can't be used: {} (check the disk's space, and the repository with git fsck)",
@@ -213,6 +246,10 @@ impl Inner {
                 why.message()
             )),
         })
+    }
+
+    fn warn_of(&self, error: &str) {
+        tracing::warn!(clone = %self.clone.display(), error, "the clone is broken and is made again");
     }
 
     /// Looks where the branch is, and downloads it if that is new.
@@ -272,7 +309,7 @@ impl Inner {
         };
         match push::push(&self.server, repo, &branch, base, &written)? {
             Pushed::Done => {
-                remember(repo, &branch, written.commit)?;
+                memory.moved_to = Some(written.commit);
                 memory.pushed = Some((base, written.commit));
                 if let Some(folder) = written.folder {
                     memory.folders.keep(folder.id, folder.new.into());

@@ -1,4 +1,4 @@
-//! Opening the clone for a call, in a state in which it can be used and does not grow for ever.
+//! What lies around a call: the clone reaches the repository before it, and does not grow for ever after it.
 
 use std::path::Path;
 
@@ -8,25 +8,31 @@ use ipvland_store::{Error, Result};
 use crate::{
     address::{Address, Route},
     clone,
-    errors::from_server,
+    errors::{Failure, from_server},
     memory::Memory,
-    own, wear,
+    own,
+    remote::remember,
+    wear,
 };
 
-/// Opens the clone. After a number of calls that wrote it is first looked whether it, or the repository that is this host's
-/// own, should be written anew.
+/// Does what a call leaves to be done, once it has been answered: notes where the branch is, so that its commits stay and
+/// the next fetch goes on from there; and, after a number of calls that wrote, looks whether the clone, or the repository
+/// that is this host's own, should be written anew.
 ///
 /// # Errors
-/// As [`clone::open`].
-pub(crate) fn tidied(
+/// libgit2's, where the clone is broken; those of [`clone::remake`].
+pub(crate) fn settle(
     clone: &Path,
     address: &Address,
     own: Option<&Path>,
     memory: &mut Memory,
-) -> Result<Repository> {
-    let repo = clone::open(clone)?;
+    repo: Repository,
+) -> Result<(), Failure> {
+    if let (Some(branch), Some(tip)) = (&memory.branch, memory.moved_to.take()) {
+        remember(&repo, branch, tip)?;
+    }
     if !memory.is_time_to_tidy() {
-        return Ok(repo);
+        return Ok(());
     }
     if let Some(own) = own
         && let Err(why) = own::pack(own)
@@ -37,11 +43,11 @@ pub(crate) fn tidied(
         );
     }
     if !wear::is_worn(&repo) {
-        return Ok(repo);
+        return Ok(());
     }
     if !matches!(address.route, Route::Path(_)) {
         match wear::compact(clone, &repo) {
-            Ok(repo) => return Ok(repo),
+            Ok(_) => return Ok(()),
             Err(why) => tracing::warn!(
                 clone = %clone.display(), error = ?why,
                 "the clone could not be written anew, so that it is downloaded again"
@@ -51,7 +57,8 @@ pub(crate) fn tidied(
     // That of a path holds only what was written there as well.
     drop(repo);
     memory.forget();
-    clone::remake(clone)
+    clone::remake(clone)?;
+    Ok(())
 }
 
 /// Lets the clone read a repository of this host's where it is, so that nothing of it is copied.
