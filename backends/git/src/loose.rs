@@ -1,8 +1,7 @@
-//! Keeping an object as a file of its own: zlib's form of `tree SIZE\0` and its bytes.
+//! Keeping an object as a file of its own: zlib's form of `KIND SIZE\0` and its bytes.
 //!
-//! libgit2 does that too. But it compresses a folder of thousands, which is mostly names of objects and as good as random:
-//! that took longer than all the rest of a call, to save less than a half for the few days until the clone is written anew.
-//! And it makes each file in one folder and moves it to another, where several files of a call are written one by one.
+//! libgit2 compresses all of them. A folder of thousands is mostly names of objects, which are as good as random: it took
+//! longer than all the rest of a call, to save less than a half for the few days until the clone is written anew.
 
 use std::{fs, io::Write as _};
 

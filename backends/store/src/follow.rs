@@ -41,6 +41,7 @@ pub fn follow<S: EndpointStore + ?Sized>(store: Arc<S>, nudge: Nudge) -> BoxStre
         store,
         wakes: nudge.listen(),
         hints: nudge.hints(),
+        commits: nudge.commits(),
         nudge,
         known: None,
         state: State::Snapshot,
@@ -55,6 +56,8 @@ struct Follower<S: ?Sized> {
     store: Arc<S>,
     wakes: watch::Receiver<u64>,
     hints: watch::Receiver<Hint>,
+    /// What this host has written: the store has taken it, so it is there.
+    commits: watch::Receiver<Option<Revision>>,
     /// Kept also so that `wakes` never finds the sender gone.
     nudge: Nudge,
     /// The revision that the reader has.
@@ -84,19 +87,19 @@ impl<S: EndpointStore + ?Sized> Follower<S> {
             if let Some(cap) = self.pause.take() {
                 self.wait(cap).await;
             }
+            if !matches!(self.state, State::Read(..)) {
+                self.heard();
+            }
             let told = match &mut self.state {
                 State::Snapshot => {
-                    self.wakes.borrow_and_update();
                     let answer = self.store.snapshot().await;
                     self.on_snapshot(answer)
                 }
                 State::Return => {
-                    self.wakes.borrow_and_update();
                     let answer = self.store.snapshot().await;
                     self.on_return(answer)
                 }
                 State::Watch(after) => {
-                    self.wakes.borrow_and_update();
                     debug!(%after, "Watching the store");
                     let deltas = self.store.watch(after.clone());
                     self.state = State::Read(deltas, Instant::now());
@@ -197,6 +200,12 @@ impl<S: EndpointStore + ?Sized> Follower<S> {
         self.pause = Some(cap_after(error.remedy()));
     }
 
+    /// Takes what was said so far as answered by what is done next.
+    fn heard(&mut self) {
+        self.wakes.borrow_and_update();
+        self.commits.borrow_and_update();
+    }
+
     async fn wait(&mut self, cap: Duration) {
         let pause = self.backoff.pause_up_to(cap);
         let rest = self.nudge.resting().unwrap_or_default();
@@ -204,10 +213,10 @@ impl<S: EndpointStore + ?Sized> Follower<S> {
         if !rest.is_zero() {
             tokio::time::sleep(rest).await;
             // Else all whom the store asked come back at once where somebody nudges them meanwhile.
-            self.wakes.borrow_and_update();
+            self.heard();
         }
         let begun = Instant::now();
-        let (mut hints, mut commits) = (self.hints.clone(), self.nudge.commits());
+        let mut hints = self.hints.clone();
         let hinted = async {
             // Who has written finds the store there. Many who say so are asked by no more than a question a second.
             let heard = hints.changed().await;
@@ -217,7 +226,7 @@ impl<S: EndpointStore + ?Sized> Follower<S> {
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             _ = self.wakes.changed() => debug!("Nudged to ask the store again"),
-            Ok(()) = commits.changed() => debug!("The store has taken a commit, and is asked again"),
+            Ok(()) = self.commits.changed() => debug!("The store has taken a commit, and is asked again"),
             _ = hinted => debug!("Asking the store again for a hint"),
         }
         self.hints.borrow_and_update();

@@ -112,26 +112,28 @@ async fn a_commit_of_this_host_leads_to_one_look() {
 
 #[tokio::test(start_paused = true)]
 async fn what_this_host_has_written_is_no_answer_to_others() {
-    let nudge = Nudge::new();
-    // The store tells from memory what was written; what another wrote after it takes a second look.
-    let (looks, mut deltas) = counted(&nudge, |look| match look {
-        1 => Ok(None),
-        2 => Ok(delta("own".into())),
-        3 => Ok(delta("another's".into())),
-        _ => Ok(None),
-    });
-    let waker = tokio::spawn(async move {
-        sleep(Duration::from_secs(1)).await;
-        nudge.committed(Revision::new("own"));
-        nudge.wake();
-    });
-    let start = Instant::now();
-    for told in ["own", "another's"] {
-        assert_eq!(deltas.next().await.unwrap().unwrap().revision.as_str(), told);
+    // Which of the two is heard first is up to chance.
+    for _ in 0..20 {
+        let nudge = Nudge::new();
+        // The store tells from memory what was written; what another wrote after it takes a second look.
+        let (looks, mut deltas) = counted(&nudge, |look| match look {
+            2 => Ok(delta("own".into())),
+            3 => Ok(delta("another's".into())),
+            _ => Ok(None),
+        });
+        let waker = tokio::spawn(async move {
+            sleep(Duration::from_secs(1)).await;
+            nudge.committed(Revision::new("own"));
+            nudge.wake();
+        });
+        let start = Instant::now();
+        for told in ["own", "another's"] {
+            assert_eq!(deltas.next().await.unwrap().unwrap().revision.as_str(), told);
+        }
+        assert_eq!(start.elapsed().as_secs(), 1);
+        assert_eq!(looks.load(Ordering::Relaxed), 3);
+        waker.await.unwrap();
     }
-    assert_eq!(start.elapsed().as_secs(), 1);
-    assert_eq!(looks.load(Ordering::Relaxed), 3);
-    waker.await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
