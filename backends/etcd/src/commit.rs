@@ -1,12 +1,16 @@
 //! The compare-and-swap of a whole batch, as one transaction of etcd.
 //!
 //! ```text
-//! if   generation == nonce of the base, and nothing in the range is newer than the base
+//! if   generation == nonce of the base, and nothing that is looked at is newer than the base
 //! then if   each record has the bytes that the batch would write, and each that it would remove is absent
 //!      then nothing                              (the base stays)
 //!      else write, remove, draw a new generation, count
 //! else nothing                                   (another host was first)
 //! ```
+//!
+//! What is looked at are all records, so that what somebody put by hand is never overlooked. etcd reads all of them for
+//! that. Where etcd is asked beforehand, and has taken no write at all since the base, and none but this one until the
+//! transaction is done, nothing can have been put: then only the keys of the batch are looked at.
 
 use etcd_client::{Compare, CompareOp, GetOptions, Txn, TxnOp, TxnOpResponse, TxnResponse};
 use ipvland_store::{Batch, Error, MAX_RECORD_BYTES, Result};
@@ -15,6 +19,15 @@ use crate::{
     layout::Layout,
     revision::{Mark, Nonce},
 };
+
+/// Which keys must not be newer than the base.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// Those of all records.
+    All,
+    /// Those of the batch.
+    Batch,
+}
 
 /// How a transaction ended.
 #[derive(Debug)]
@@ -41,14 +54,24 @@ pub(crate) fn check(batch: &Batch) -> Result<()> {
 }
 
 /// Makes the transaction of a batch on a base, with the nonce that it writes.
-pub(crate) fn transaction(layout: &Layout, base: &Mark, batch: &Batch, nonce: &str) -> Txn {
+pub(crate) fn transaction(layout: &Layout, base: &Mark, batch: &Batch, nonce: &str, scope: Scope) -> Txn {
+    let mut at_base = unchanged(layout, base);
     let mut as_wanted = Vec::new();
     let mut changes = Vec::new();
+    // Of an empty range and of a key that isn't there, etcd says that they are at revision 0.
+    let not_newer = |key| Compare::mod_revision(key, CompareOp::Less, base.newest + 1);
     for (key, change) in &batch.changes {
         let key = layout.record(key);
+        if scope == Scope::Batch {
+            at_base.push(not_newer(key.clone()));
+        }
         match change {
             Some(bytes) => {
                 as_wanted.push(Compare::value(key.clone(), CompareOp::Equal, bytes.to_vec()));
+                if scope == Scope::Batch {
+                    // Whether it is there before, as an operation sees what those before it in the transaction did.
+                    changes.push(TxnOp::get(key.clone(), Some(GetOptions::new().with_count_only())));
+                }
                 changes.push(TxnOp::put(key, bytes.to_vec(), None));
             }
             None => {
@@ -58,31 +81,28 @@ pub(crate) fn transaction(layout: &Layout, base: &Mark, batch: &Batch, nonce: &s
         }
     }
     changes.push(TxnOp::put(layout.generation(), nonce, None));
-    let (from, to) = layout.records();
-    // An operation sees what those before it in the transaction did.
-    changes.push(TxnOp::get(from, Some(GetOptions::new().with_range(to).with_count_only())));
+    if scope == Scope::All {
+        let (from, to) = layout.records();
+        at_base.push(not_newer(from.clone()).with_range(to.clone()));
+        changes.push(TxnOp::get(from, Some(GetOptions::new().with_range(to).with_count_only())));
+    }
     let swap = Txn::new().when(as_wanted).and_then(Vec::new()).or_else(changes);
-    Txn::new().when(at_base(layout, base)).and_then([TxnOp::txn(swap)])
+    Txn::new().when(at_base).and_then([TxnOp::txn(swap)])
 }
 
-fn at_base(layout: &Layout, base: &Mark) -> Vec<Compare> {
-    let (from, to) = layout.records();
+/// Compares the generation.
+fn unchanged(layout: &Layout, base: &Mark) -> Vec<Compare> {
     let generation = || layout.generation();
     let unchanged = match &base.nonce {
         Nonce::Absent => Compare::version(generation(), CompareOp::Equal, 0),
         Nonce::Drawn(nonce) => Compare::value(generation(), CompareOp::Equal, nonce.as_bytes()),
         Nonce::Foreign => Compare::version(generation(), CompareOp::Greater, 0),
     };
-    vec![
-        unchanged,
-        Compare::mod_revision(generation(), CompareOp::Less, base.newest + 1),
-        // Of an empty range, etcd says that all of it is at revision 0.
-        Compare::mod_revision(from, CompareOp::Less, base.newest + 1).with_range(to),
-    ]
+    vec![unchanged, Compare::mod_revision(generation(), CompareOp::Less, base.newest + 1)]
 }
 
 /// Reads what etcd answered; `None` for an answer that makes no sense.
-pub(crate) fn outcome(response: &TxnResponse, nonce: &str) -> Option<Swapped> {
+pub(crate) fn outcome(response: &TxnResponse, base: &Mark, nonce: &str, scope: Scope) -> Option<Swapped> {
     if !response.succeeded() {
         return Some(Swapped::Raced);
     }
@@ -91,13 +111,19 @@ pub(crate) fn outcome(response: &TxnResponse, nonce: &str) -> Option<Swapped> {
     if swap.succeeded() {
         return Some(Swapped::NoEffect);
     }
-    let newest = response.header()?.revision();
-    match swap.op_responses().last()? {
-        TxnOpResponse::Get(counted) => Some(Swapped::Done(Mark {
-            nonce: Nonce::Drawn(nonce.to_owned()),
-            newest,
-            count: counted.count(),
-        })),
-        _ => None,
+    let mut count = base.count;
+    for answer in swap.op_responses() {
+        match (answer, scope) {
+            (TxnOpResponse::Get(before), Scope::Batch) => count += 1 - before.count(),
+            (TxnOpResponse::Get(all), Scope::All) => count = all.count(),
+            (TxnOpResponse::Delete(deleted), Scope::Batch) => count -= deleted.deleted(),
+            (TxnOpResponse::Delete(_), Scope::All) | (TxnOpResponse::Put(_), _) => {}
+            (TxnOpResponse::Txn(_), _) => return None,
+        }
     }
+    Some(Swapped::Done(Mark {
+        nonce: Nonce::Drawn(nonce.to_owned()),
+        newest: response.header()?.revision(),
+        count,
+    }))
 }

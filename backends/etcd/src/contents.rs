@@ -6,47 +6,36 @@ use ipvland_store::{Key, MAX_RECORD_BYTES, Stray};
 
 use crate::revision::{Mark, Nonce};
 
-/// The keys, each with the etcd revision that wrote it.
+/// The keys, each with the etcd revision that wrote it. What is asked of it costs the same for however many keys.
 #[derive(Debug, Clone)]
 pub(crate) struct Contents {
     /// The etcd revision up to which this is true.
     pub(crate) at: i64,
     generation: Option<(Nonce, i64)>,
-    entries: BTreeMap<Vec<u8>, Entry>,
-}
-
-#[derive(Debug, Clone)]
-struct Entry {
-    written: i64,
-    kind: Kind,
-}
-
-#[derive(Debug, Clone)]
-enum Kind {
-    Record,
-    Stray(Stray),
+    /// Records and strays.
+    entries: BTreeMap<Vec<u8>, i64>,
+    /// The greatest revision of the entries; 0 without any.
+    newest: i64,
+    strays: BTreeMap<Vec<u8>, Stray>,
 }
 
 impl Contents {
     /// Makes contents without any key.
     pub(crate) fn empty(at: i64) -> Self {
-        Self { at, generation: None, entries: BTreeMap::new() }
+        Self { at, generation: None, entries: BTreeMap::new(), newest: 0, strays: BTreeMap::new() }
     }
 
     pub(crate) fn mark(&self) -> Mark {
-        let nonce = self.generation.as_ref().map_or(Nonce::Absent, |(nonce, _)| nonce.clone());
-        let generation = self.generation.as_ref().map_or(0, |(_, written)| *written);
-        let newest = self.entries.values().map(|entry| entry.written).fold(generation, i64::max);
-        Mark { nonce, newest, count: self.entries.len() as i64 }
+        let (nonce, generation) = match &self.generation {
+            Some((nonce, written)) => (nonce.clone(), *written),
+            None => (Nonce::Absent, 0),
+        };
+        Mark { nonce, newest: generation.max(self.newest), count: self.entries.len() as i64 }
     }
 
     /// Returns all strays, sorted.
     pub(crate) fn strays(&self) -> Vec<Stray> {
-        let strays = self.entries.values().filter_map(|entry| match &entry.kind {
-            Kind::Stray(stray) => Some(stray.clone()),
-            Kind::Record => None,
-        });
-        let mut strays: Vec<_> = strays.collect();
+        let mut strays: Vec<_> = self.strays.values().cloned().collect();
         strays.sort();
         strays
     }
@@ -57,26 +46,33 @@ impl Contents {
 
     /// Notes a key that was written, and tells whether it is a record.
     pub(crate) fn put(&mut self, name: &[u8], bytes: usize, written: i64) -> Put {
-        let judged = judge(name, bytes);
-        let kind = match &judged {
-            Ok(_) => Kind::Record,
-            Err(reason) => Kind::Stray(stray(name, reason.clone())),
-        };
-        let before = self.entries.insert(name.to_vec(), Entry { written, kind });
-        match (judged, before) {
-            (Ok(key), _) => Put::Record(key),
-            (Err(_), Some(Entry { kind: Kind::Record, .. })) => {
+        let is_new = self.entries.insert(name.to_vec(), written).is_none();
+        // Who writes a key again does so at a greater revision.
+        self.newest = self.newest.max(written);
+        match judge(name, bytes) {
+            Ok(key) => {
+                self.strays.remove(name);
+                Put::Record(key)
+            }
+            Err(reason) => {
+                let was_stray = self.strays.insert(name.to_vec(), stray(name, reason)).is_some();
+                if is_new || was_stray {
+                    return Put::Stray;
+                }
                 parse(name).map_or(Put::Stray, Put::NoRecordAnyMore)
             }
-            (Err(_), _) => Put::Stray,
         }
     }
 
     /// Notes a key that was deleted, and returns it if it was a record.
     pub(crate) fn remove(&mut self, name: &[u8]) -> Option<Key> {
-        match self.entries.remove(name)?.kind {
-            Kind::Record => parse(name).ok(),
-            Kind::Stray(_) => None,
+        if self.entries.remove(name)? == self.newest {
+            // By hand: batches write the generation, too.
+            self.newest = self.entries.values().copied().max().unwrap_or(0);
+        }
+        match self.strays.remove(name) {
+            Some(_) => None,
+            None => parse(name).ok(),
         }
     }
 }

@@ -14,7 +14,8 @@
 //! ```text
 //! snapshot   read the range, page after page at one etcd revision ─▶ records, strays
 //! watch      where did the reader stand? ─▶ watch from there; compacted since, and not quiet? start over
-//! commit     one transaction: the base still holds? the batch has an effect? write it and a new generation
+//! commit     many records? ask whether etcd took any write since the base: if not, the batch's keys are all to compare ─▶
+//!            one transaction: the base still holds? the batch has an effect? write it and a new generation
 //! ```
 //!
 //! A revision names a state and not a moment of etcd: `NONCE-M-C` is the value of the generation key, the greatest mod
@@ -46,6 +47,8 @@
 //! - A key that an operator *deletes* by hand is told to all who watch, and it's a new revision. But a transaction can't see
 //!   it: a batch on the revision before lands, without an error, and brings the key back only if it writes it. Batches see each other's
 //!   deletions, by the generation.
+//! - An etcd that others write into, too, compares all records of a large fleet at each commit: about 10 ms for ten
+//!   thousand of them.
 //! - etcd takes batches of [`MAX_BATCH_CHANGES`](ipvland_store::MAX_BATCH_CHANGES) records and
 //!   [`MAX_BATCH_BYTES`](ipvland_store::MAX_BATCH_BYTES) with its default `--max-txn-ops` and `--max-request-bytes`.
 //! - A user needs read and write access to the whole of the prefix:

@@ -59,6 +59,37 @@ pub(crate) async fn count(members: &Members, layout: &Layout, revision: i64) -> 
     Ok(counted.await?.1.count())
 }
 
+/// Returns the revision that etcd has come to, whoever wrote it.
+pub(crate) async fn revision(members: &Members, layout: &Layout) -> Result<i64, Failure> {
+    let options = GetOptions::new().with_count_only();
+    let asked = members.call(Repeat::Always, |mut client| {
+        let (key, options) = (layout.generation(), options.clone());
+        async move { client.get(key, Some(options)).await }
+    });
+    Ok(asked.await?.1.header().map_or(0, |header| header.revision()))
+}
+
+/// Says whether a record or stray was written between two revisions, neither of them counted.
+pub(crate) async fn is_written_between(
+    members: &Members,
+    layout: &Layout,
+    after: i64,
+    before: i64,
+) -> Result<bool, Failure> {
+    let (from, to) = layout.records();
+    let options = GetOptions::new()
+        .with_range(to)
+        .with_keys_only()
+        .with_limit(1)
+        .with_min_mod_revision(after + 1)
+        .with_max_mod_revision(before - 1);
+    let found = members.call(Repeat::Always, |mut client| {
+        let (from, options) = (from.clone(), options.clone());
+        async move { client.get(from, Some(options)).await }
+    });
+    Ok(!found.await?.1.kvs().is_empty())
+}
+
 /// Reads page after page at one revision; 0 is the newest.
 async fn pages(members: &Members, layout: &Layout, mut revision: i64) -> Result<Found, Failure> {
     let (mut from, to) = layout.all();

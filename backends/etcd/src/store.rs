@@ -11,7 +11,7 @@ use futures::stream::BoxStream;
 use ipvland_store::{Batch, Delta, EndpointStore, Error, Result, Revision, Snapshot};
 
 use crate::{
-    commit::{self, Swapped},
+    commit::{self, Scope, Swapped},
     contents::Contents,
     endpoints,
     errors::Failure,
@@ -39,6 +39,12 @@ pub(crate) struct Inner {
 
 /// How many contents are kept: the last snapshot's, and what two watches that ended had come to.
 const KEPT: usize = 3;
+
+/// From so many records on a question beforehand costs less than what etcd reads to compare all of them.
+const MANY: i64 = 500;
+
+/// The most changes of a batch for which that is done: each is two operations then, of which etcd takes 128.
+const FEW: usize = 32;
 
 impl EtcdStore {
     /// Opens the store. No member is asked yet.
@@ -79,21 +85,11 @@ impl EndpointStore for EtcdStore {
         commit::check(&batch)?;
         let inner = &self.inner;
         let Some(mark) = Mark::parse(base) else { return Err(inner.raced(base)) };
-        let nonce = Nonce::draw();
-        let transaction = commit::transaction(&inner.layout, &mark, &batch, &nonce);
-        let called = inner.members.call(Repeat::IfUnsent, |client| {
-            let transaction = transaction.clone();
-            async move { client.kv_client().txn(transaction).await }
-        });
-        let (_, response) = called.await.map_err(|failure| inner.error(failure))?;
-        match commit::outcome(&response, &nonce) {
-            Some(Swapped::Done(mark)) => Ok(mark.revision()),
-            Some(Swapped::NoEffect) => Ok(base.clone()),
-            Some(Swapped::Raced) => Err(inner.raced(base)),
-            None => Err(Error::away(format!(
-                "etcd at {} answered a transaction with something else: is every member an etcd?",
-                inner.members.shown()
-            ))),
+        let swapped = inner.swap(&mark, &batch).await.map_err(|failure| inner.error(failure))?;
+        match swapped {
+            Swapped::Done(mark) => Ok(mark.revision()),
+            Swapped::NoEffect => Ok(base.clone()),
+            Swapped::Raced => Err(inner.raced(base)),
         }
     }
 
@@ -103,6 +99,52 @@ impl EndpointStore for EtcdStore {
 }
 
 impl Inner {
+    /// Applies a batch if the store is at a mark.
+    async fn swap(&self, base: &Mark, batch: &Batch) -> Result<Swapped, Failure> {
+        let is_worth_asking = base.count >= MANY && batch.changes.len() <= FEW;
+        let is_quiet = is_worth_asking && read::revision(&self.members, &self.layout).await? == base.newest;
+        let scope = if is_quiet { Scope::Batch } else { Scope::All };
+        let nonce = Nonce::draw();
+        let transaction = commit::transaction(&self.layout, base, batch, &nonce, scope);
+        let called = self.members.call(Repeat::IfUnsent, |client| {
+            let transaction = transaction.clone();
+            async move { client.kv_client().txn(transaction).await }
+        });
+        let (_, response) = called.await?;
+        let swapped = commit::outcome(&response, base, &nonce, scope).ok_or_else(|| {
+            Error::away(format!(
+                "etcd at {} answered a transaction with something else: is every member an etcd?",
+                self.members.shown()
+            ))
+        })?;
+        if scope == Scope::All {
+            return Ok(swapped);
+        }
+        match swapped {
+            Swapped::Done(mark) if mark.newest > base.newest + 1 => self.check_between(base, mark).await,
+            // Somebody wrote just before, and it may be one of the keys.
+            Swapped::NoEffect if response.header().map(|header| header.revision()) != Some(base.newest) => {
+                Ok(Swapped::Raced)
+            }
+            swapped => Ok(swapped),
+        }
+    }
+
+    /// Finds out whether what was written between a base and a batch on it was of others, or an operator's.
+    async fn check_between(&self, base: &Mark, mark: Mark) -> Result<Swapped, Failure> {
+        let Self { members, layout, .. } = self;
+        let put = read::is_written_between(members, layout, base.newest, mark.newest).await?;
+        if !put && read::count(members, layout, mark.newest).await? == mark.count {
+            return Ok(Swapped::Done(mark));
+        }
+        Err(Failure::Store(Error::away(format!(
+            "somebody changed keys below {} in etcd at {} by hand at the very moment of a commit, which was done: it is \
+             worked out again",
+            layout.prefix(),
+            members.shown()
+        ))))
+    }
+
     fn raced(&self, base: &Revision) -> Error {
         Error::conflict(format!(
             "etcd at {} is not at {base} any more: another host was first",

@@ -1,9 +1,9 @@
 //! What an operator does with etcdctl, and what other users of the same etcd do.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use futures::StreamExt as _;
-use ipvland_store::{Remedy, Revision, Snapshot};
+use ipvland_store::{Batch, Remedy, Revision, Snapshot};
 use servers::etcd::Cluster;
 use tokio::time::timeout;
 
@@ -75,6 +75,78 @@ async fn a_write_by_hand_is_not_overwritten() {
     let next = host.0.commit(&foreign, put("c", "1")).await.unwrap();
     assert_eq!(host.snapshot().await.revision, next);
     assert_eq!(host.snapshot().await.records[&key("b")], "by hand");
+}
+
+/// With many records, commits don't have etcd compare all of them where it has taken no other write.
+#[tokio::test]
+async fn among_many_records_a_hand_is_noticed_as_well() {
+    let cluster = Cluster::one();
+    let host = Host::at(&cluster).await;
+    for chunk in 0..6 {
+        let batch = (0..100).fold(Batch::new("a hundred"), |batch, number| {
+            batch.put(key(&format!("{chunk}.{number}.json")), "1")
+        });
+        host.write(batch).await;
+    }
+    let mut base = host.snapshot().await.revision;
+    let batches = [
+        put("0.0.json", "2"),
+        put("new", "1").put(key("0.1.json"), "2"),
+        remove("new").put(key("newer"), "1"),
+        remove("0.2.json").remove(key("absent")),
+    ];
+    for batch in batches {
+        let next = host.0.commit(&base, batch.clone()).await.unwrap();
+        assert_eq!(host.snapshot().await.revision, next, "{batch:?}");
+        let error = host.0.commit(&base, put("late", "1")).await.unwrap_err();
+        assert_eq!(error.remedy(), Remedy::RunAgain, "{error}");
+        base = next;
+    }
+    assert_eq!(host.0.commit(&base, put("0.0.json", "2")).await.unwrap(), base, "nothing to do");
+
+    // Others' writes are none of ours, and an operator's are: of a key of the batch, and of another one.
+    cluster.put(b"/elsewhere", b"theirs");
+    base = host.0.commit(&base, put("0.0.json", "3")).await.unwrap();
+    assert_eq!(host.snapshot().await.revision, base);
+    for name in ["0.0.json", "5.99.json"] {
+        cluster.put(format!("/ipvland/endpoints/{name}").as_bytes(), b"by hand");
+        let error = host.0.commit(&base, put("0.0.json", "4")).await.unwrap_err();
+        assert_eq!(error.remedy(), Remedy::RunAgain, "{error}");
+        base = host.snapshot().await.revision;
+    }
+    host.0.commit(&base, put("0.0.json", "4")).await.unwrap();
+}
+
+/// What comes between the question and the commit is found afterwards.
+#[tokio::test(flavor = "multi_thread")]
+async fn commits_among_others_writes_lose_nothing() {
+    let cluster = Arc::new(Cluster::one());
+    let host = Host::at(&cluster).await;
+    for chunk in 0..6 {
+        let batch = (0..100).fold(Batch::new("a hundred"), |batch, number| {
+            batch.put(key(&format!("{chunk}.{number}.json")), "1")
+        });
+        host.write(batch).await;
+    }
+    let hand = Arc::clone(&cluster);
+    let hand = tokio::task::spawn_blocking(move || {
+        for number in 0..30 {
+            hand.put(b"/elsewhere", number.to_string().as_bytes());
+            hand.put(format!("/ipvland/endpoints/hand-{number}").as_bytes(), b"by hand");
+        }
+    });
+    let mut written = 0;
+    while !hand.is_finished() {
+        host.write(put("counted", &written.to_string())).await;
+        written += 1;
+    }
+    hand.await.unwrap();
+    let last = host.snapshot().await;
+    assert_eq!(
+        (last.records.len(), last.records[&key("counted")].as_ref()),
+        (631, (written - 1).to_string().as_bytes())
+    );
+    assert_eq!(host.write(put("counted", "end")).await, host.snapshot().await.revision);
 }
 
 #[tokio::test]
