@@ -1,6 +1,7 @@
 //! What each store is held against: plain use of what it is made of, which keeps no contract.
 
 mod etcd;
+mod etcd_route;
 mod files;
 mod get;
 mod git;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 pub(crate) use etcd::BareEtcd;
+pub(crate) use etcd_route::EtcdRoute;
 pub(crate) use files::Files;
 pub(crate) use get::Get;
 pub(crate) use git::GitProgram;

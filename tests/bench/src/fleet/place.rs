@@ -68,7 +68,8 @@ impl Shop {
         self.named(to)
     }
 
-    fn named(&self, name: &str) -> Place {
+    /// Names a store that may be empty.
+    pub(crate) fn named(&self, name: &str) -> Place {
         match self {
             Self::Git(server) => {
                 let url = server.full_url(name).replace("127.0.0.1", &SERVER.to_string());

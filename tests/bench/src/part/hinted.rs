@@ -11,7 +11,7 @@ use crate::{
     fleet::{Committer, Daemon, Segment, Shop, place::Place},
     how::{Hint, How},
     namespace::Namespace,
-    peer::{BareEtcd, Get, GitProgram, Peer as _, PlainStore, stock},
+    peer::{BareEtcd, EtcdRoute, Get, GitProgram, Peer as _, PlainStore, stock},
     report::{Part, eprint},
     route::{
         bird::Bird,
@@ -105,31 +105,40 @@ pub(crate) async fn git(how: &How, segment: &Segment) -> Part {
 
 /// Times etcd.
 pub(crate) async fn etcd(how: &How, segment: &Segment) -> Part {
-    let shop = Shop::etcd();
+    // Each has an etcd to itself, so that nobody's writes move another's revision.
+    let [shop, beside] = [(); 2].map(|()| Shop::etcd());
+    let endpoint = beside.named("beside").table["endpoints"][0].as_str().expect("a URL").to_owned();
+    let bare = BareEtcd::new(vec![endpoint.clone()], "/beside".to_owned()).await;
     let mut part = Part::default();
     let mut curve = curve();
     for records in how.records.iter().copied() {
         eprint(&format!("etcd: {records} records"));
         let place = shop.place(&format!("fleet-{records}"), records).await;
-        let endpoint = place.table["endpoints"][0].as_str().expect("a URL").to_owned();
-        let bare = BareEtcd::new(vec![endpoint], "/beside".to_owned()).await;
         let mut pair = block_in_place(|| Pair::start(how, segment, &place, records));
         let committer = Committer::open(&place).await;
-        let [mut asked, mut told, mut peer] = [const { Vec::new() }; 3];
+        let floor = EtcdRoute::new(&endpoint, "/route", &segment.b.namespace, segment.a.address).await;
+        let [mut asked, mut told, mut peer, mut least] = [const { Vec::new() }; 4];
         for round in 0..how.rounds {
             asked.push(block_in_place(|| pair.round(how, round)).0);
             told.push(committer.round(&mut pair.ears, round).await);
             peer.push(bare.tell(round).await);
+            let prefix = format!("172.31.{}.0/24", round % 256).parse().expect("a prefix");
+            least.push(floor.tell(&mut pair.ears, prefix).await);
+            // B's daemon hears of that route as well.
+            tokio::time::sleep(PAUSE).await;
         }
-        let [asked, told, peer] = [asked, told, peer].map(Sample::new);
+        let [asked, told, peer, least] = [asked, told, peer, least].map(Sample::new);
         curve.add("ipvland, etcd", records, asked.median());
         curve.add("bare put to watch", records, peer.median());
+        curve.add("bare put, watch elsewhere and one route", records, least.median());
         let row = |what: &str, sample| {
             let what = format!("etcd: {what} to route in B's kernel, {} records", count(records));
-            Row::new("etcd", what, Unit::Ms, sample).against("bare put to watch", &peer)
+            Row::new("etcd", what, Unit::Ms, sample)
         };
-        part.row(row("commit", told).target(Target::Times(1.5)));
-        part.row(row("Docker's request on A", asked));
+        let commit = || row("commit", told.clone());
+        part.row(commit().against("bare put to watch", &peer).target(Target::Times(1.5)));
+        part.row(commit().against("bare put, watch elsewhere and one route", &least));
+        part.row(row("Docker's request on A", asked).against("bare put to watch", &peer));
     }
     part.curves.push(curve);
     part
