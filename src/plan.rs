@@ -92,6 +92,15 @@ pub fn merge(wanted: impl IntoIterator<Item = Route>, installed: &[Route]) -> Pl
     let mut installed = installed;
     let mut steps = Steps::default();
     loop {
+        // By far the most prefixes are as they ought to be.
+        if let (Some(ours), [there, rest @ ..]) = (wanted.peek(), installed)
+            && ours == there
+            && rest.first().is_none_or(|next| next.prefix != there.prefix)
+        {
+            while wanted.next_if(|route| route.prefix == there.prefix).is_some() {}
+            installed = rest;
+            continue;
+        }
         let prefix = match (wanted.peek(), installed.first()) {
             (Some(wanted), Some(installed)) => wanted.prefix.min(installed.prefix),
             (Some(wanted), None) => wanted.prefix,
@@ -103,10 +112,7 @@ pub fn merge(wanted: impl IntoIterator<Item = Route>, installed: &[Route]) -> Pl
         let (there, rest) =
             installed.split_at(installed.iter().take_while(|route| route.prefix == prefix).count());
         installed = rest;
-        // By far the most prefixes are as they ought to be.
-        if !matches!((&ours, there), (Some(ours), [there]) if ours == there) {
-            steps.compare(ours, there);
-        }
+        steps.compare(ours, there);
     }
     let ops = steps.doubles.into_iter().chain(steps.additions).chain(steps.removals).collect();
     Plan { ops, foreign: steps.foreign }

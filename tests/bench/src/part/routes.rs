@@ -189,7 +189,7 @@ impl Bench {
         ours.pass().await;
         let mut ears = Raw::listen();
         let (mut passes, mut dumps, mut planned) = (Vec::new(), Vec::new(), 0);
-        for _ in 0..self.rounds * 3 {
+        for _ in 0..self.rounds * 10 {
             passes.push(time(async { planned += ours.pass().await }).await);
             let begun = Instant::now();
             let there = block_in_place(|| self.raw.count(ROUTE_PROTOCOL));
