@@ -196,7 +196,7 @@ impl Bench {
             dumps.push(begun.elapsed());
             assert_eq!(there, routes, "a pass with nothing to do lost routes");
         }
-        let writes = ears.changes();
+        let writes = ears.changes(ROUTE_PROTOCOL);
         assert_eq!(planned, writes, "the kernel tells of other writes than were made");
         self.clear();
         let what = format!("full pass, nothing to do, {} routes", count(routes));

@@ -225,12 +225,14 @@ impl Raw {
         Err(format!("the kernel tells nothing of {change:?} within {} s", PATIENCE.as_secs()))
     }
 
-    /// Counts the changes of routes that were heard and not taken yet.
-    pub(crate) fn changes(&mut self) -> usize {
+    /// Counts the changes of a protocol's routes that were heard and not taken yet. The kernel's own come and go with links.
+    pub(crate) fn changes(&mut self, protocol: u8) -> usize {
         let mut count = 0;
         self.socket.set_non_blocking(true).expect("a socket that doesn't wait");
         while let Ok(length) = self.socket.recv(&mut &mut self.answer[..], 0) {
-            count += heard(&self.answer[..length]).len();
+            let changes = Messages(&self.answer[..length])
+                .filter(|(kind, _, body)| [RTM_NEWROUTE, RTM_DELROUTE].contains(kind) && body[5] == protocol);
+            count += changes.count();
         }
         self.socket.set_non_blocking(false).expect("a socket that waits");
         count
