@@ -6,7 +6,7 @@ use ipvland_store::{Key, MAX_RECORD_BYTES, Stray};
 
 use crate::revision::{Mark, Nonce};
 
-/// The keys, each with the etcd revision that wrote it. What is asked of it costs the same for however many keys.
+/// The keys, each with the etcd revision that wrote it.
 #[derive(Debug, Clone)]
 pub(crate) struct Contents {
     /// The etcd revision up to which this is true.
@@ -67,7 +67,7 @@ impl Contents {
     /// Notes a key that was deleted, and returns it if it was a record.
     pub(crate) fn remove(&mut self, name: &[u8]) -> Option<Key> {
         if self.entries.remove(name)? == self.newest {
-            // By hand: batches write the generation, too.
+            // Seldom: most often another was written since.
             self.newest = self.entries.values().copied().max().unwrap_or(0);
         }
         match self.strays.remove(name) {

@@ -69,7 +69,8 @@ pub(crate) async fn revision(members: &Members, layout: &Layout) -> Result<i64, 
     Ok(asked.await?.1.header().map_or(0, |header| header.revision()))
 }
 
-/// Says whether a record or stray was written between two revisions, neither of them counted.
+/// Says whether a record or stray that was there at a revision, `before`, was written between `after` and that, neither of them
+/// counted.
 pub(crate) async fn is_written_between(
     members: &Members,
     layout: &Layout,
@@ -81,6 +82,7 @@ pub(crate) async fn is_written_between(
         .with_range(to)
         .with_keys_only()
         .with_limit(1)
+        .with_revision(before)
         .with_min_mod_revision(after + 1)
         .with_max_mod_revision(before - 1);
     let found = members.call(Repeat::Always, |mut client| {
