@@ -36,9 +36,11 @@ pub const METRIC_BASE: u32 = 4096;
 
 /// How many metrics our routes are spread over, from [`METRIC_BASE`] up.
 ///
-/// The kernel keeps next hops of one device in a hash bucket that is chosen by metric, among others, but not by gateway:
-/// with one metric, 10,000 routes with distinct gateways take over a second, and with these 36 ms.
-pub const METRICS: u32 = 4096;
+/// The kernel keeps next hops of one device in a hash bucket that is chosen by metric, among others, but not by gateway
+/// (`fib_info_hashfn` in its `net/ipv4/fib_semantics.c`), and compares each new one with all in its bucket. With one
+/// metric, 10,000 routes with distinct gateways take 40 times as long as with these; with 4,096 metrics, 10,000 routes take
+/// as long, but 30,000 a quarter longer, and 90,000 half as long again.
+pub const METRICS: u32 = 65536;
 
 /// Returns the metric of the route for a prefix.
 ///
