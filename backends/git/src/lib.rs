@@ -53,6 +53,7 @@
 //! | `tree` | which entries of `endpoints/` are records |
 //! | `push`, `path_push` | the commit, and the compare-and-swap at a server or in a directory |
 //! | `store`, `memory`, `revision` | [`GitStore`], what it remembers from call to call, and what it calls a commit |
+//! | `run`, `commit` | work on the clone, off the async threads; a commit, and who was first |
 //! | `errors` | sentences for what went wrong |
 //! | `libgit2` | the global switches of libgit2 |
 
@@ -61,6 +62,7 @@
 mod address;
 mod advertisement;
 mod clone;
+mod commit;
 mod credentials;
 mod entries;
 mod errors;
@@ -77,6 +79,7 @@ mod pkt;
 mod push;
 mod remote;
 mod revision;
+mod run;
 pub mod settings;
 mod ssh;
 mod store;

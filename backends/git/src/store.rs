@@ -13,7 +13,7 @@ use git2::{Oid, RemoteConnection, Repository};
 use ipvland_store::{
     Batch, Delta, EndpointStore, Error, Interval, Nudge, OpenContext, Result, Revision, Snapshot, Writer,
 };
-use tokio::sync::{Mutex, oneshot};
+use tokio::sync::Mutex;
 
 use crate::{
     address::{Address, Route, UserInfo},
@@ -25,14 +25,11 @@ use crate::{
     libgit2,
     memory::Memory,
     own, push,
-    push::Pushed,
     remote::{Look, Server},
     revision::{parse, revision, short},
     settings::Settings,
     ssh::Ssh,
-    talk::Call,
     transport::Line,
-    upkeep,
 };
 
 /// Endpoint records in the folder `endpoints/` of a branch of a Git repository.
@@ -42,18 +39,18 @@ pub struct GitStore {
     nudge: Nudge,
 }
 
-struct Inner {
-    server: Server,
-    clone: PathBuf,
-    writer: Writer,
+pub(crate) struct Inner {
+    pub(crate) server: Server,
+    pub(crate) clone: PathBuf,
+    pub(crate) writer: Writer,
     /// The repository, where it is this host's own.
-    own: Option<PathBuf>,
+    pub(crate) own: Option<PathBuf>,
     /// How long a call may last.
-    limit: Duration,
+    pub(crate) limit: Duration,
     /// How long the server may be silent.
-    silence: Duration,
+    pub(crate) silence: Duration,
     /// One call at a time works on the clone.
-    memory: Arc<Mutex<Memory>>,
+    pub(crate) memory: Arc<Mutex<Memory>>,
 }
 
 impl GitStore {
@@ -152,108 +149,8 @@ impl EndpointStore for GitStore {
 }
 
 impl Inner {
-    /// Runs work on the clone off the async threads, one call at a time, and bounds how long the caller waits.
-    ///
-    /// Work that is late goes on by itself and keeps the clone locked until libgit2's own time-outs end it.
-    async fn run<T, F>(inner: &Arc<Self>, name: &'static str, work: F) -> Result<T>
-    where
-        T: Send + 'static,
-        F: Fn(&Self, &mut Memory, &Repository) -> Result<T, Failure> + Send + 'static,
-    {
-        let shown = inner.server.address.shown.clone();
-        let limit = inner.limit;
-        let inner = Arc::clone(inner);
-        let ended = tokio::time::timeout(limit, async move {
-            let mut memory = Arc::clone(&inner.memory).lock_owned().await;
-            let (tell, answer) = oneshot::channel();
-            tokio::task::spawn_blocking(move || {
-                inner.attempt(name, &mut memory, work, |answer| _ = tell.send(answer));
-            });
-            answer.await
-        })
-        .await;
-        match ended {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(_panicked)) => Err(Error::away(format!(
-                "the work on the git repository {shown} was broken off: see the log"
-            ))),
-            Err(_late) => Err(Error::away(format!(
-                "the git repository {shown} did not answer within {} s",
-                limit.as_secs_f32()
-            ))),
-        }
-    }
-
-    /// Runs work on the clone, tells what came of it, and leaves the clone in order for the next call.
-    fn attempt<T>(
-        &self,
-        name: &'static str,
-        memory: &mut Memory,
-        work: impl Fn(&Self, &mut Memory, &Repository) -> Result<T, Failure>,
-        tell: impl FnOnce(Result<T>),
-    ) {
-        let opened = clone::lock(&self.clone).and_then(|lock| Ok((lock, self.open_clone(clone::open)?)));
-        let (_lock, mut repo) = match opened {
-            Ok(opened) => opened,
-            Err(error) => return tell(Err(error)),
-        };
-        let call = Call::begin(name, &self.server, self.silence, self.limit);
-        let answer = self.on_clone(memory, &mut repo, work);
-        drop(call);
-        tell(answer);
-        let address = &self.server.address;
-        let settled = match upkeep::settle(&self.clone, address, self.own.as_deref(), memory, repo) {
-            Err(Failure::Clone(why)) => {
-                self.warn_of(why.message());
-                memory.forget();
-                clone::remake(&self.clone).map(drop)
-            }
-            Err(Failure::Store(error)) => Err(error),
-            Ok(()) => Ok(()),
-        };
-        if let Err(error) = settled {
-            tracing::warn!("{error}");
-        }
-    }
-
-    fn open_clone(&self, open: impl FnOnce(&Path) -> Result<Repository>) -> Result<Repository> {
-        let repo = open(&self.clone)?;
-        upkeep::reach(&self.server.address, &repo)?;
-        Ok(repo)
-    }
-
-    /// Runs work on the clone; and once more on a new clone when this one turns out to be broken.
-    fn on_clone<T>(
-        &self,
-        memory: &mut Memory,
-        repo: &mut Repository,
-        work: impl Fn(&Self, &mut Memory, &Repository) -> Result<T, Failure>,
-    ) -> Result<T> {
-        let why = match work(self, memory, repo) {
-            Ok(answer) => return Ok(answer),
-            Err(Failure::Store(error)) => return Err(error),
-            Err(Failure::Clone(why)) => why,
-        };
-        self.warn_of(why.message());
-        memory.forget();
-        *repo = self.open_clone(clone::remake)?;
-        work(self, memory, repo).map_err(|failure| match failure {
-            Failure::Store(error) => error,
-            Failure::Clone(why) => Error::away(format!(
-                "the clone {} of {} can't be used: {} (check the disk's space, and the repository with git fsck)",
-                self.clone.display(),
-                self.server.address.shown,
-                why.message()
-            )),
-        })
-    }
-
-    fn warn_of(&self, error: &str) {
-        tracing::warn!(clone = %self.clone.display(), error, "the clone is broken and is made again");
-    }
-
     /// Looks where the branch is, and downloads it if that is new.
-    fn sync(&self, memory: &mut Memory, repo: &Repository) -> Result<Look, Failure> {
+    pub(crate) fn sync(&self, memory: &mut Memory, repo: &Repository) -> Result<Look, Failure> {
         self.server.connect(repo, |connection| {
             let look = self.server.look(connection)?;
             self.fetch(memory, repo, connection, &look)?;
@@ -280,92 +177,6 @@ impl Inner {
             }
         }
         Ok(())
-    }
-
-    fn commit(
-        &self,
-        memory: &mut Memory,
-        repo: &Repository,
-        base: Option<Oid>,
-        batch: &Batch,
-    ) -> Result<Revision, Failure> {
-        let is_here = base.is_none_or(|base| repo.find_commit(base).is_ok());
-        let branch = match memory.branch.clone() {
-            Some(branch) if is_here => branch,
-            _ => {
-                let look = self.sync(memory, repo)?;
-                if look.tip != base {
-                    return Err(self.raced(base));
-                }
-                look.branch
-            }
-        };
-        let endpoints = memory.read(repo, base)?;
-        memory.wrote();
-        let shown = &self.server.address.shown;
-        let Some(written) = push::write(repo, base, &endpoints, batch, &self.writer, shown)? else {
-            let look = self.server.connect(repo, |connection| self.server.look(connection))?;
-            return if look.tip == base { Ok(revision(base)) } else { Err(self.raced(base)) };
-        };
-        match push::push(&self.server, repo, &branch, base, &written)? {
-            Pushed::Done => {
-                memory.moved_to = Some(written.commit);
-                memory.pushed = Some((base, written.commit));
-                if let Some(folder) = written.folder {
-                    memory.folders.keep(folder.id, folder.new.into());
-                }
-                Ok(revision(Some(written.commit)))
-            }
-            Pushed::Raced => Err(self.raced(base)),
-            Pushed::Refused { status, words } => Err(self.refused(repo, base, &status, &words)?),
-        }
-    }
-
-    fn raced(&self, base: Option<Oid>) -> Failure {
-        Error::conflict(format!(
-            "the git repository {} is not at {} any more: another host was first",
-            self.server.address.shown,
-            short(base)
-        ))
-        .into()
-    }
-
-    /// Says why the server refused the branch. A server that couldn't lock or move it may have been moving it for another
-    /// host, so the branch is looked at once more.
-    fn refused(
-        &self,
-        repo: &Repository,
-        base: Option<Oid>,
-        status: &str,
-        words: &str,
-    ) -> Result<Failure, Failure> {
-        let shown = &self.server.address.shown;
-        let said = if words.is_empty() { status.to_owned() } else { format!("{status}: {words}") };
-        if push::is_race(status, words) {
-            return Ok(self.raced(base));
-        }
-        // A hook may have looked at a branch that went on meanwhile, too.
-        let look = self.server.connect(repo, |connection| self.server.look(connection))?;
-        if look.tip != base {
-            return Ok(self.raced(base));
-        }
-        if push::is_hook(status) {
-            return Ok(Error::refused(format!(
-                "a hook of the git repository {shown} refused the commit ({said}): do what it says, or ask who runs it"
-            ))
-            .into());
-        }
-        let passing =
-            ["failed to update ref", "lock", "unpack", "unable to migrate", "temporary object directory"];
-        Ok(if passing.iter().any(|sign| status.contains(sign)) {
-            Error::away(format!(
-                "the git repository {shown} could not take the commit ({said}): check the space, \
-                 the owner of its files, and for a .lock file that a crash left"
-            ))
-        } else {
-            Error::refused(format!("the git repository {shown} refused the commit ({said})"))
-        }
-        .into())
     }
 
     /// Returns what changed after a revision, or `None`. Where that is `own`, which this host has just pushed on it, and
