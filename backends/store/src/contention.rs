@@ -27,7 +27,7 @@ const FIRST: f64 = 4.0;
 
 /// How many attempts of all writers begin while one lasts, at best. More waste the store's time on attempts that lose,
 /// fewer leave it idle.
-const CROWD: f64 = 1.2;
+const CROWD: f64 = 1.0;
 
 /// What is held for likely before anything was seen: half a commit in half an attempt. It keeps a short pause, in which
 /// there was none by chance, from meaning that nobody is there.
