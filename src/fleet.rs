@@ -21,6 +21,7 @@ use crate::{
 
 mod cache;
 mod hold;
+mod index;
 mod names;
 mod stored;
 #[cfg(test)]
@@ -28,6 +29,7 @@ mod tests;
 
 pub use cache::{Cache, Saved};
 use hold::{Cause, Hold};
+pub use index::Index;
 pub(crate) use names::names_of;
 pub use names::{NamesFiles, NamesView};
 pub use stored::Stored;

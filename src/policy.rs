@@ -125,7 +125,7 @@ fn others<'a>(records: &'a Records, own: Option<&Key>) -> impl Iterator<Item = (
 }
 
 /// Returns what a record holds of the address space, without what no host can own.
-fn space(record: &Record) -> impl Iterator<Item = IpNet> {
+pub(crate) fn space(record: &Record) -> impl Iterator<Item = IpNet> {
     let held = record.prefixes().map(|(_, prefix)| prefix).chain(record.blocks.iter().copied());
     held.filter(|net| reserved::check_prefix(*net).is_ok())
 }

@@ -128,6 +128,7 @@ impl Publisher {
             return idle;
         };
         let view = self.views.borrow_and_update().clone();
+        self.source.fleet.follow(&view.records);
         let wishes = self.source.wishes.borrow_and_update().clone();
         let asks = !wishes.is_empty() && !denied.stands(&wishes, &view);
         if !settled.must_write(&wanted, &view) && !asks {

@@ -37,7 +37,9 @@ impl Announcer {
                 .map_err(|reason| format!("the subnet {prefix} can't be used in L3: {reason}"))?;
         }
         let own = self.source.claims().map(|claims| Record::key(claims.host));
-        match policy::overlap(&self.views.borrow().records, own.as_ref(), prefixes) {
+        let records = Arc::clone(&self.views.borrow().records);
+        let around = self.source.fleet.around(&records, own.as_ref(), prefixes);
+        match policy::overlap(&around, own.as_ref(), prefixes) {
             Some((claim, theirs, other)) => {
                 Err(format!("the subnet {claim} overlaps {theirs}, which {other} publishes; choose another"))
             }

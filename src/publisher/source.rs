@@ -5,6 +5,7 @@ use tokio::sync::watch;
 
 use super::Claims;
 use crate::{
+    fleet::Index,
     host::{Identity, Reach},
     lease::{Held, Leases, Wishes},
     network::Networks,
@@ -27,6 +28,8 @@ pub struct ClaimSource {
     pub wishes: watch::Receiver<Wishes>,
     /// Where the answers to the wishes go.
     pub leases: Leases,
+    /// What the fleet holds, to check claims against.
+    pub fleet: Index,
 }
 
 impl ClaimSource {
@@ -39,7 +42,8 @@ impl ClaimSource {
         leases: Leases,
     ) -> Self {
         let (held, wishes) = (leases.subscribe(), leases.wishes());
-        Self { identity, subnets, networks, reach, held, wishes, leases }
+        let fleet = Index::new(&identity.id);
+        Self { identity, subnets, networks, reach, held, wishes, leases, fleet }
     }
 
     /// Returns what is to be published now, or `None` while the host has no address.

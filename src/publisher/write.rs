@@ -9,6 +9,7 @@ use crate::{
     fleet::{View, parse_all},
     lease::Wishes,
     policy::Records,
+    record::Record,
 };
 
 /// Grants what is free by the records, and makes the batch that says all of it.
@@ -77,9 +78,10 @@ impl Publisher {
     /// where somebody did, the store says so.
     async fn write_at_once(&self, grant: &Grant<'_>, view: &View) -> Result<AtOnce> {
         let Some(base) = view.as_the_store_is() else { return Ok(AtOnce::NothingToGoBy) };
+        let records = self.bearing_on(grant, view);
         // What is refused or denied may be so by what is there no more.
-        let Ok((batch, granted)) = work_out(grant, &view.records) else { return Ok(AtOnce::NothingToGoBy) };
-        if granted.answers.values().any(Result::is_err) || is_there(&batch, &view.records) {
+        let Ok((batch, granted)) = work_out(grant, &records) else { return Ok(AtOnce::NothingToGoBy) };
+        if granted.answers.values().any(Result::is_err) || is_there(&batch, &records) {
             return Ok(AtOnce::NothingToGoBy);
         }
         match self.store.commit(base, batch).await {
@@ -91,6 +93,16 @@ impl Publisher {
                 Ok(AtOnce::Tried)
             }
         }
+    }
+
+    /// Returns the records that what is asked for depends on: for a lease any of them, as it takes what is free.
+    fn bearing_on(&self, grant: &Grant<'_>, view: &View) -> Records {
+        if !grant.wishes.is_empty() {
+            return (*view.records).clone();
+        }
+        let Claims { host, blocks, .. } = grant.claims;
+        let prefixes = grant.claims.prefixes();
+        self.source.fleet.around(&view.records, Some(&Record::key(*host)), prefixes.iter().chain(blocks))
     }
 
     fn written(&self, revision: &Revision, granted: &Granted) {

@@ -1,3 +1,4 @@
+mod around;
 mod leasing;
 mod names;
 mod write;
