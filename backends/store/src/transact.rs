@@ -40,6 +40,10 @@ impl Retry {
 /// Windows are at least so many times the duration of an attempt.
 const WINDOW_PER_ATTEMPT: u32 = 4;
 
+/// Reading counts for at most so many times the writing of a lost attempt: more is no work of a crowd's, but a store that
+/// was away and came back while it was asked, and nobody need spread by that.
+const READING_PER_WRITING: u32 = 8;
+
 /// Runs `edit` on a fresh snapshot and commits what it returns, until that succeeds; returns the store's revision then.
 ///
 /// `edit` returns `None` where there is nothing to do; so does a batch that changes nothing. The snapshot's revision is
@@ -69,13 +73,14 @@ where
     loop {
         attempt += 1;
         let began = Instant::now();
-        let error = match attempt_once(store, &mut edit, &mut contention).await {
+        let (error, writing) = match attempt_once(store, &mut edit, &mut contention).await {
             Outcome::Done(revision) => {
                 debug!(attempt, %revision, "The store has what was asked for");
                 return Ok(revision);
             }
             Outcome::Edit(error) => return Err(error),
-            Outcome::Store(error) => error,
+            Outcome::Read(error) => (error, None),
+            Outcome::Write(error, took) => (error, Some(took)),
         };
         let again_at_once = match error.remedy() {
             Remedy::GiveUp => return Err(error),
@@ -100,7 +105,8 @@ where
         }
         let pause = if error.remedy() == Remedy::RunAgain {
             // From the window and not from what is left of it, lest a crowd that began together meets at the deadline.
-            contention.lost(took, start.elapsed()).min(left).mul_f64(fastrand::f64())
+            let work = writing.map_or(took, |writing| took.min(writing * (1 + READING_PER_WRITING)));
+            contention.lost(work, start.elapsed()).min(left).mul_f64(fastrand::f64())
         } else {
             backoff.widen(took.saturating_mul(WINDOW_PER_ATTEMPT));
             // A pause is cut at the deadline, so that the last attempt is made there and not given away.
@@ -116,7 +122,10 @@ where
 enum Outcome {
     Done(Revision),
     Edit(Error),
-    Store(Error),
+    /// The store's, of the snapshot.
+    Read(Error),
+    /// The store's, of the commit, and how long that took.
+    Write(Error, Duration),
 }
 
 async fn attempt_once<S, F>(store: &S, edit: &mut F, contention: &mut Contention) -> Outcome
@@ -126,7 +135,7 @@ where
 {
     let snapshot = match store.snapshot().await {
         Ok(snapshot) => snapshot,
-        Err(error) => return Outcome::Store(error),
+        Err(error) => return Outcome::Read(error),
     };
     let batch = match edit(&snapshot) {
         Ok(Some(batch)) if !batch.is_noop_on(&snapshot) => batch,
@@ -135,8 +144,9 @@ where
     };
     let base = snapshot.revision.clone();
     contention.saw(snapshot);
+    let began = Instant::now();
     match store.commit(&base, batch).await {
         Ok(revision) => Outcome::Done(revision),
-        Err(error) => Outcome::Store(error),
+        Err(error) => Outcome::Write(error, began.elapsed()),
     }
 }

@@ -105,6 +105,47 @@ impl EndpointStore for Busy {
     }
 }
 
+/// Answers the first question only when the server is back, so many seconds later, and another was first then.
+#[derive(Debug)]
+struct Hung {
+    store: FaultyStore,
+    for_seconds: std::sync::atomic::AtomicU64,
+}
+
+#[async_trait::async_trait]
+impl EndpointStore for Hung {
+    async fn snapshot(&self) -> Result<Snapshot> {
+        let seconds = self.for_seconds.swap(0, std::sync::atomic::Ordering::Relaxed);
+        tokio::time::sleep(Duration::from_secs(seconds)).await;
+        self.store.snapshot().await
+    }
+
+    async fn commit(&self, base: &ipvland_store::Revision, batch: Batch) -> Result<ipvland_store::Revision> {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        self.store.commit(base, batch).await
+    }
+
+    fn watch(
+        &self,
+        after: ipvland_store::Revision,
+    ) -> futures::stream::BoxStream<'static, Result<ipvland_store::Delta>> {
+        self.store.watch(after)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_hung_does_not_spread_those_who_race_once_it_is_back() {
+    for _ in 0..20 {
+        let (_, faults, store) = faulty();
+        faults.next(Fault::Conflict);
+        let start = Instant::now();
+        let hung = Hung { store, for_seconds: 18.into() };
+        hung.transact(Retry::default(), put).await.unwrap();
+        let took = start.elapsed();
+        assert!((18_000..19_000).contains(&took.as_millis()), "{took:?}");
+    }
+}
+
 fn busy(calls: u32, pause: u64) -> Busy {
     Busy { store: MemoryStore::new(), left: calls.into(), pause: Duration::from_secs(pause) }
 }
