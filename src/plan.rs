@@ -116,8 +116,11 @@ pub fn merge(wanted: impl IntoIterator<Item = Route>, installed: &[Route]) -> Pl
         installed = rest;
         steps.compare(ours, there);
     }
-    let ops = steps.doubles.into_iter().chain(steps.additions).chain(steps.removals).collect();
-    Plan { ops, foreign: steps.foreign }
+    let Steps { doubles, additions, removals, foreign } = steps;
+    // Where many routes come, they are most of it, and stay where they are.
+    let mut ops = if doubles.is_empty() { additions } else { [doubles, additions].concat() };
+    ops.extend(removals);
+    Plan { ops, foreign }
 }
 
 impl Plan {

@@ -26,7 +26,7 @@ pub(super) mod wire;
 mod writer;
 
 use socket::Channel;
-use writer::Outcome;
+use writer::{Outcome, Packed};
 
 use super::{
     Route, RouteOp,
@@ -42,6 +42,8 @@ pub(super) struct Table {
     writer: Slot,
     reader: Slot,
     own: OwnPort,
+    /// How many changes had a sequence number so far.
+    changes: AtomicU32,
 }
 
 /// A socket that may not be open.
@@ -83,8 +85,12 @@ impl Table {
     /// Applies changes in order and returns the result of each.
     pub(super) async fn change(&self, ops: &[RouteOp]) -> Vec<Result<(), Failure>> {
         let mut results = Vec::with_capacity(ops.len());
-        for job in ops.chunks(JOB) {
-            match self.change_some(job).await {
+        let mut jobs = ops.chunks(JOB).map(|ops| (ops, self.pack(ops)));
+        let mut job = jobs.next();
+        while let Some((ops_of_job, packed)) = job {
+            // The kernel works at one job while the next is packed.
+            let (done, next) = tokio::join!(self.change_some(ops_of_job, packed), async { jobs.next() });
+            match done {
                 Ok(outcomes) => results.extend(outcomes),
                 // The others wouldn't be answered either.
                 Err(failure) => {
@@ -92,19 +98,30 @@ impl Table {
                     break;
                 }
             }
+            job = next;
         }
         results
     }
 
-    async fn change_some(&self, ops: &[RouteOp]) -> Result<Vec<Result<(), Failure>>, Failure> {
-        let (job, own) = (ops.to_vec(), self.own.clone());
+    /// Packs changes under numbers that no others have had for long.
+    fn pack(&self, ops: &[RouteOp]) -> Packed {
+        let count = u32::try_from(ops.len()).unwrap_or_default();
+        Packed::new(ops, self.changes.fetch_add(count, Ordering::Relaxed).wrapping_add(1))
+    }
+
+    async fn change_some(
+        &self,
+        ops: &[RouteOp],
+        packed: Packed,
+    ) -> Result<Vec<Result<(), Failure>>, Failure> {
+        let own = self.own.clone();
         let open = move || {
             let channel = Channel::open()?;
             // Before anything is sent over it.
             own.set(channel.port);
             Ok(channel)
         };
-        let outcomes = blocking(&self.writer, move |slot| writer::apply(slot, open, &job)).await?;
+        let outcomes = blocking(&self.writer, move |slot| writer::apply(slot, open, packed)).await?;
         // What came of changes whose answer was lost is read from the table, before others follow.
         let table = match outcomes.iter().any(|outcome| matches!(outcome, Outcome::Unknown)) {
             true => {

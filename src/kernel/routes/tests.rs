@@ -345,7 +345,7 @@ async fn sockets_that_died_are_opened_anew_without_a_word() {
 #[tokio::test]
 async fn a_socket_that_never_works_is_an_error_of_every_change() {
     let dead = || Channel::over(Socket::new(netlink_sys::protocols::NETLINK_USERSOCK)?);
-    let outcomes = writer::apply(&mut None, dead, &[gone(1), gone(2), gone(3)]);
+    let outcomes = writer::apply(&mut None, dead, Packed::new(&[gone(1), gone(2), gone(3)], 1));
     assert_eq!(outcomes.len(), 3);
     assert!(
         outcomes.iter().all(|outcome| matches!(outcome, Outcome::Failed(Failure::Open(_)))),

@@ -89,6 +89,8 @@ const NESTED: u16 = 0x8000;
 pub(in crate::kernel) const HEADER: usize = 16;
 /// The length of the longest change of a route: IPv6 with a gateway, a source and an MTU.
 pub(super) const LONGEST_CHANGE: usize = HEADER + 12 + 3 * 20 + 2 * 8 + 12;
+/// The length of a change of an IPv4 route with a gateway, a link and a metric.
+pub(super) const USUAL_CHANGE: usize = HEADER + 12 + 4 * 8;
 
 /// Appends a change of a route that is answered only where it fails; [`ask_for_answer`] changes that.
 ///

@@ -27,16 +27,55 @@ pub(super) enum Outcome {
     Unknown,
 }
 
+/// Changes as they are sent, one after the other, so that the thread that sends them does nothing else.
+#[derive(Debug)]
+pub(super) struct Packed {
+    bytes: Vec<u8>,
+    /// Where each begins.
+    begins: Vec<usize>,
+    /// The sequence number of the first.
+    first: u32,
+}
+
+impl Packed {
+    /// Packs changes, whose sequence numbers begin with one.
+    pub(super) fn new(ops: &[RouteOp], first: u32) -> Self {
+        let mut bytes = Vec::with_capacity(ops.len() * wire::USUAL_CHANGE);
+        let mut begins = Vec::with_capacity(ops.len());
+        let mut sequence = first;
+        for op in ops {
+            begins.push(bytes.len());
+            wire::put_change(&mut bytes, op, sequence);
+            sequence = sequence.wrapping_add(1);
+        }
+        Self { bytes, begins, first }
+    }
+
+    /// Returns so many of the changes, from one on, as what is sent together.
+    fn batch(&mut self, from: usize, most: usize) -> Batch<'_> {
+        let begins = self.begins.get(from..).unwrap_or_default();
+        let first = self.first.wrapping_add(u32::try_from(from).unwrap_or_default());
+        let begin = begins.first().copied().unwrap_or(self.bytes.len());
+        let end = begins.get(most).copied().unwrap_or(self.bytes.len());
+        let begins = begins.get(..most).unwrap_or(begins);
+        if let Some(last) = begins.last() {
+            wire::ask_for_answer(&mut self.bytes, *last);
+        }
+        Batch { bytes: self.bytes.get(begin..end).unwrap_or_default(), begins, begin, first }
+    }
+}
+
 /// Applies changes in order and returns what became of each. After trouble the socket is no more trusted, and closed.
 pub(super) fn apply(
     slot: &mut Option<Channel>,
     mut open: impl FnMut() -> std::io::Result<Channel>,
-    ops: &[RouteOp],
+    mut changes: Packed,
 ) -> Vec<Outcome> {
-    let mut outcomes = Vec::with_capacity(ops.len());
+    let count = changes.begins.len();
+    let mut outcomes = Vec::with_capacity(count);
     // A socket that is no good says so at the first sending, and nothing is done then: a new one gets another chance.
     let mut fresh = slot.is_none();
-    while let Some(rest) = ops.get(outcomes.len()..).filter(|rest| !rest.is_empty()) {
+    while outcomes.len() < count {
         let channel = match slot {
             Some(channel) => channel,
             None => match open() {
@@ -45,14 +84,15 @@ pub(super) fn apply(
                     slot.insert(channel)
                 }
                 Err(error) => {
-                    let failure = Failure::Open(error);
-                    outcomes.extend(rest.iter().map(|_| Outcome::Failed(failure.again())));
+                    fail(&mut outcomes, count, error);
                     break;
                 }
             },
         };
-        let batch = Batch::pack(rest, channel);
-        match channel.send(&batch.bytes) {
+        // The answers must fit the receive buffer, whatever they are.
+        let most = BATCH.min(channel.answers).min(channel.longest / wire::LONGEST_CHANGE);
+        let batch = changes.batch(outcomes.len(), most);
+        match channel.send(batch.bytes) {
             Ok(()) => {
                 let answered = batch.answers(channel, &mut outcomes);
                 if !answered {
@@ -62,43 +102,34 @@ pub(super) fn apply(
             Err(_) if !fresh => *slot = None,
             Err(error) => {
                 *slot = None;
-                let failure = Failure::Open(error);
-                outcomes.extend(rest.iter().map(|_| Outcome::Failed(failure.again())));
+                fail(&mut outcomes, count, error);
             }
         }
     }
     outcomes
 }
 
+/// Says of all changes that are left why they were not made.
+fn fail(outcomes: &mut Vec<Outcome>, count: usize, error: std::io::Error) {
+    let failure = Failure::Open(error);
+    outcomes.resize_with(count, || Outcome::Failed(failure.again()));
+}
+
 /// Changes that are sent together.
 struct Batch<'a> {
-    ops: &'a [RouteOp],
-    bytes: Vec<u8>,
+    bytes: &'a [u8],
+    /// Where each begins, and the first, among all that were packed.
+    begins: &'a [usize],
+    begin: usize,
     /// The sequence number of the first.
     first: u32,
 }
 
-impl<'a> Batch<'a> {
-    /// Packs as many changes as may go together: their answers must fit the receive buffer, whatever they are.
-    fn pack(ops: &'a [RouteOp], channel: &mut Channel) -> Self {
-        let most = BATCH.min(channel.answers).min(channel.longest / wire::LONGEST_CHANGE);
-        let ops = ops.get(..most).unwrap_or(ops);
-        let first = channel.sequence(u32::try_from(ops.len()).unwrap_or_default());
-        let mut bytes = Vec::with_capacity(ops.len() * wire::LONGEST_CHANGE);
-        let (mut sequence, mut last) = (first, 0);
-        for op in ops {
-            last = bytes.len();
-            wire::put_change(&mut bytes, op, sequence);
-            sequence = sequence.wrapping_add(1);
-        }
-        wire::ask_for_answer(&mut bytes, last);
-        Self { ops, bytes, first }
-    }
-
+impl Batch<'_> {
     /// Receives the answers and appends what became of each change; tells whether none was lost.
     fn answers(&self, channel: &mut Channel, outcomes: &mut Vec<Outcome>) -> bool {
         let begin = outcomes.len();
-        outcomes.extend(self.ops.iter().map(|_| Outcome::Done));
+        outcomes.extend(self.begins.iter().map(|_| Outcome::Done));
         let (mut complete, mut lost, mut wait) = (false, false, Wait::Yes);
         let own = outcomes.get_mut(begin..).unwrap_or_default();
         while !complete {
@@ -130,15 +161,22 @@ impl<'a> Batch<'a> {
     /// Enters an answer; tells whether it is the last.
     fn take(&self, message: &Message<'_>, outcomes: &mut [Outcome]) -> bool {
         let place = usize::try_from(message.sequence.wrapping_sub(self.first)).unwrap_or(usize::MAX);
-        let (Some(op), Some(outcome)) = (self.ops.get(place), outcomes.get_mut(place)) else { return false };
+        let Some(outcome) = outcomes.get_mut(place) else { return false };
         let Some(verdict) = parse::verdict(message).filter(|_| message.kind == wire::ERROR) else {
             return false;
         };
-        *outcome = match (op, verdict.errno, verdict.words) {
-            (_, 0, _) | (RouteOp::Remove(_), errno::NO_ROUTE, _) => Outcome::Done,
-            (_, number, Some(words)) => Outcome::Failed(Failure::Told(number, words)),
-            (_, number, None) => Outcome::Failed(Failure::Errno(number)),
+        *outcome = match (verdict.errno, verdict.words) {
+            (0, _) => Outcome::Done,
+            (errno::NO_ROUTE, _) if self.removes(place) => Outcome::Done,
+            (number, Some(words)) => Outcome::Failed(Failure::Told(number, words)),
+            (number, None) => Outcome::Failed(Failure::Errno(number)),
         };
-        place + 1 == self.ops.len()
+        place + 1 == self.begins.len()
+    }
+
+    fn removes(&self, place: usize) -> bool {
+        let begin = self.begins.get(place).map(|begin| begin - self.begin);
+        let message = begin.and_then(|begin| parse::messages(self.bytes.get(begin..)?).next());
+        message.is_some_and(|message| message.kind == wire::DEL_ROUTE)
     }
 }
