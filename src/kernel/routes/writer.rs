@@ -180,3 +180,62 @@ impl Batch<'_> {
         message.is_some_and(|message| message.kind == wire::DEL_ROUTE)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::{ROUTE_PROTOCOL, Route};
+
+    /// Changes of all three sorts and of both families, so that messages differ in length.
+    fn changes(count: u8) -> Vec<RouteOp> {
+        let change = |number: u8| {
+            let prefix = if number.is_multiple_of(2) {
+                format!("192.0.2.{number}/32")
+            } else {
+                format!("2001:db8::{number}/128")
+            };
+            let route = Route {
+                prefix: prefix.parse().unwrap(),
+                gateway: None,
+                link: Some(2),
+                protocol: ROUTE_PROTOCOL,
+                metric: 4096,
+                source: None,
+                mtu: number.is_multiple_of(5).then_some(1400),
+            };
+            match number % 3 {
+                0 => RouteOp::Add(route),
+                1 => RouteOp::Replace(route),
+                _ => RouteOp::Remove(route),
+            }
+        };
+        (0..count).map(change).collect()
+    }
+
+    #[test]
+    fn batches_hold_each_change_once_and_ask_for_one_answer() {
+        let ops = changes(20);
+        // Numbers begin anew where they end.
+        let first = u32::MAX - 7;
+        for most in [1, 3, 20, 1024] {
+            let mut packed = Packed::new(&ops, first);
+            let mut from = 0;
+            while from < ops.len() {
+                let batch = packed.batch(from, most);
+                let messages: Vec<_> = parse::messages(batch.bytes).collect();
+                assert_eq!(messages.len(), most.min(ops.len() - from));
+                assert_eq!(batch.first, first.wrapping_add(u32::try_from(from).unwrap()));
+                for (place, message) in messages.iter().enumerate() {
+                    let mut alone = Vec::new();
+                    wire::put_change(&mut alone, &ops[from + place], message.sequence);
+                    assert_eq!(message.payload, &alone[wire::HEADER..]);
+                    assert_eq!(message.sequence, batch.first.wrapping_add(u32::try_from(place).unwrap()));
+                    assert_eq!(message.flags & wire::ACK != 0, place + 1 == messages.len());
+                    assert_eq!(batch.removes(place), matches!(ops[from + place], RouteOp::Remove(_)));
+                }
+                from += messages.len();
+            }
+            assert_eq!(from, ops.len());
+        }
+    }
+}
