@@ -116,9 +116,9 @@ pub fn merge(wanted: impl IntoIterator<Item = Route>, installed: &[Route]) -> Pl
         installed = rest;
         steps.compare(ours, there);
     }
-    let Steps { doubles, additions, removals, foreign } = steps;
-    // Where many routes come, they are most of it, and stay where they are.
-    let mut ops = if doubles.is_empty() { additions } else { [doubles, additions].concat() };
+    let Steps { doubles, additions: mut ops, removals, foreign } = steps;
+    // Additions are most of it where many routes come, and mostly stay where they are.
+    ops.splice(0..0, doubles);
     ops.extend(removals);
     Plan { ops, foreign }
 }

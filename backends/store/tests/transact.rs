@@ -75,20 +75,33 @@ async fn a_refusal_ends_it() {
     assert_eq!((error.remedy(), start.elapsed()), (Remedy::GiveUp, Duration::ZERO));
 }
 
-/// Answers as a server that is asked too much does, for so many calls.
+/// What the first calls come to.
 #[derive(Debug)]
-struct Busy {
-    store: MemoryStore,
+enum Trouble {
+    /// The server asks for a pause.
+    Busy,
+    /// The server answers only after it.
+    Hangs,
+}
+
+/// A store whose server is in trouble for so many calls.
+#[derive(Debug)]
+struct Troubled {
+    store: FaultyStore,
+    trouble: Trouble,
     left: std::sync::atomic::AtomicU32,
     pause: Duration,
 }
 
 #[async_trait::async_trait]
-impl EndpointStore for Busy {
+impl EndpointStore for Troubled {
     async fn snapshot(&self) -> Result<Snapshot> {
         use std::sync::atomic::Ordering::Relaxed;
         if self.left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok() {
-            return Err(Error::away("too many requests").with_pause(self.pause));
+            match self.trouble {
+                Trouble::Busy => return Err(Error::away("too many requests").with_pause(self.pause)),
+                Trouble::Hangs => tokio::time::sleep(self.pause).await,
+            }
         }
         self.store.snapshot().await
     }
@@ -105,32 +118,9 @@ impl EndpointStore for Busy {
     }
 }
 
-/// Answers the first question only when the server is back, so many seconds later, and another was first then.
-#[derive(Debug)]
-struct Hung {
-    store: FaultyStore,
-    for_seconds: std::sync::atomic::AtomicU64,
-}
-
-#[async_trait::async_trait]
-impl EndpointStore for Hung {
-    async fn snapshot(&self) -> Result<Snapshot> {
-        let seconds = self.for_seconds.swap(0, std::sync::atomic::Ordering::Relaxed);
-        tokio::time::sleep(Duration::from_secs(seconds)).await;
-        self.store.snapshot().await
-    }
-
-    async fn commit(&self, base: &ipvland_store::Revision, batch: Batch) -> Result<ipvland_store::Revision> {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-        self.store.commit(base, batch).await
-    }
-
-    fn watch(
-        &self,
-        after: ipvland_store::Revision,
-    ) -> futures::stream::BoxStream<'static, Result<ipvland_store::Delta>> {
-        self.store.watch(after)
-    }
+fn busy(calls: u32, pause: u64) -> Troubled {
+    let (_, _, store) = faulty();
+    Troubled { store, trouble: Trouble::Busy, left: calls.into(), pause: Duration::from_secs(pause) }
 }
 
 #[tokio::test(start_paused = true)]
@@ -138,16 +128,13 @@ async fn a_store_that_hung_does_not_spread_those_who_race_once_it_is_back() {
     for _ in 0..20 {
         let (_, faults, store) = faulty();
         faults.next(Fault::Conflict);
+        let pause = Duration::from_secs(18);
+        let hung = Troubled { store, trouble: Trouble::Hangs, left: 1.into(), pause };
         let start = Instant::now();
-        let hung = Hung { store, for_seconds: 18.into() };
         hung.transact(Retry::default(), put).await.unwrap();
         let took = start.elapsed();
         assert!((18_000..19_000).contains(&took.as_millis()), "{took:?}");
     }
-}
-
-fn busy(calls: u32, pause: u64) -> Busy {
-    Busy { store: MemoryStore::new(), left: calls.into(), pause: Duration::from_secs(pause) }
 }
 
 #[tokio::test(start_paused = true)]

@@ -68,7 +68,7 @@ pub(super) fn gather(
 pub(super) struct Interrupted(pub(super) bool);
 
 fn dump(channel: &mut Channel, family: u8, routes: &mut Vec<Route>) -> Result<Interrupted, Failure> {
-    let sequence = channel.sequence(1);
+    let sequence = channel.sequence();
     let mut question = Vec::new();
     wire::put_dump(&mut question, family, sequence);
     channel.send(&question).map_err(|_| Failure::Closed)?;

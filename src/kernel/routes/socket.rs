@@ -76,11 +76,10 @@ impl Channel {
         Ok(Self { socket, port, answers, longest, sequence: 0, buffer: vec![0; DATAGRAM] })
     }
 
-    /// Returns the first of `count` numbers that no request has had for long.
-    pub(super) fn sequence(&mut self, count: u32) -> u32 {
-        let first = self.sequence.wrapping_add(1);
-        self.sequence = self.sequence.wrapping_add(count);
-        first
+    /// Returns a number that no request has had for long.
+    pub(super) fn sequence(&mut self) -> u32 {
+        self.sequence = self.sequence.wrapping_add(1);
+        self.sequence
     }
 
     /// Sends requests; what the kernel does about them is done when this returns.
